@@ -1,0 +1,7 @@
+"""The JSON API for operators and the page."""
+
+from aiohttp import web
+
+
+def routes() -> list[web.RouteDef]:
+    return []

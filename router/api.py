@@ -1,0 +1,189 @@
+"""The HTTP surface for applications: one handler per endpoint, and errors in the caller's dialect."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from router.app import Farebox
+from router.auth import identify
+from router.core import jsonio
+from router.core.catalog import Caller, Endpoint
+from router.core.errors import NoSuchModel, Overloaded, RouterError, TooLarge
+from router.dialects import openai
+from router.pipeline import Inbound, serve
+from router.relay import ClientLeft
+
+log = logging.getLogger("farebox.api")
+
+FAREBOX = web.AppKey("farebox", Farebox)
+JSON = {"Content-Type": "application/json"}
+
+
+class HttpReply:
+    """The way back to one client; see `relay.Reply`."""
+
+    __slots__ = ("_request", "response")
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response: web.StreamResponse | None = None
+
+    def _here(self) -> None:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientLeft
+
+    async def send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self._here()
+        self.response = web.Response(status=status, body=body, headers=headers)
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        self._here()
+        response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self.response = response
+        try:
+            await response.prepare(self._request)
+        except (ConnectionError, RuntimeError):
+            raise ClientLeft from None
+
+    async def write(self, data: bytes) -> None:
+        if self.response is None:
+            raise RuntimeError("a stream is written before it has begun")
+        try:
+            await self.response.write(data)
+        except (ConnectionError, RuntimeError):
+            raise ClientLeft from None
+
+
+def endpoint(name: Endpoint) -> Any:
+    """The handler of one endpoint that vendors answer."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        farebox = request.app[FAREBOX]
+        began = farebox.clock.seconds()
+        team = ""
+        reply = HttpReply(request)
+        farebox.in_flight += 1
+        try:
+            if not farebox.ready:
+                raise Overloaded("shutting down", retry_after_s=1)
+            caller = identify(request.headers, farebox.callers, farebox.clock.now())
+            team = caller.team
+            raw = await _body(request)
+            await serve(Inbound(name, raw, request.headers, caller, began), reply, farebox.snapshot, farebox.services)
+        except RouterError as error:
+            if "attempts" not in error.details:
+                farebox.metrics.refused[team or "other", error.code] += 1
+            return show(error)
+        except ClientLeft:
+            pass
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("a request failed in a way that is a bug", extra={"path": request.path})
+            if reply.response is None or not reply.response.prepared:
+                return show(RouterError("an internal error; its traceback is in the log"))
+        finally:
+            farebox.in_flight -= 1
+        if reply.response is None:  # the client is gone: nobody reads this
+            return web.Response(status=499)
+        return reply.response
+
+    return handle
+
+
+async def _body(request: web.Request) -> bytes:
+    limit = request.app[FAREBOX].snapshot.settings.server.max_body_bytes
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise TooLarge(f"the body is larger than {limit} bytes") from None
+
+
+def show(error: RouterError) -> web.Response:
+    """An error before the first byte."""
+    headers = dict(JSON)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if request_id := error.details.get("request_id"):
+        headers["x-farebox-request-id"] = str(request_id)
+    return web.Response(status=error.status, body=openai.show_error(error), headers=headers)
+
+
+def json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=jsonio.dumps(value), headers=JSON)
+
+
+def _caller(request: web.Request) -> Caller:
+    farebox = request.app[FAREBOX]
+    return identify(request.headers, farebox.callers, farebox.clock.now())
+
+
+async def models(request: web.Request) -> web.Response:
+    """What this key may ask for."""
+    try:
+        caller = _caller(request)
+    except RouterError as error:
+        return show(error)
+    farebox = request.app[FAREBOX]
+    return json(openai.show_models(farebox.snapshot.catalog.allowed(caller), farebox.snapshot.loaded_at))
+
+
+async def model(request: web.Request) -> web.Response:
+    """One name that this key may ask for."""
+    name = request.match_info["name"]
+    try:
+        caller = _caller(request)
+        farebox = request.app[FAREBOX]
+        if name not in farebox.snapshot.catalog.allowed(caller):
+            raise NoSuchModel(f"no route or model {name!r} for this key", param="model")
+    except RouterError as error:
+        return show(error)
+    return json(openai.show_model(name, farebox.snapshot.loaded_at))
+
+
+async def live(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def ready(request: web.Request) -> web.Response:
+    if request.app[FAREBOX].ready:
+        return web.Response(text="ok\n")
+    return web.Response(status=503, text="not ready\n")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    body = generate_latest(request.app[FAREBOX].metrics.registry)
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+@web.middleware
+async def unknown_paths(request: web.Request, handler: Any) -> web.StreamResponse:
+    """404 and 405 of the API in the caller's dialect."""
+    try:
+        response: web.StreamResponse = await handler(request)
+    except web.HTTPException as error:
+        if error.status in {404, 405} and request.path.startswith("/v1/"):
+            shown = RouterError(f"{request.method} {request.path} is not an endpoint of Farebox")
+            body = jsonio.loads(openai.show_error(shown))
+            body["error"] |= {"type": "invalid_request_error", "code": "not_found"}
+            return json(body, error.status)
+        raise
+    return response
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.post("/v1/chat/completions", endpoint("chat/completions")),
+        web.post("/v1/completions", endpoint("completions")),
+        web.post("/v1/embeddings", endpoint("embeddings")),
+        web.get("/v1/models", models),
+        web.get("/v1/models/{name:.+}", model),
+        web.get("/health/live", live),
+        web.get("/health/ready", ready),
+        web.get("/metrics", metrics),
+    ]

@@ -1,0 +1,255 @@
+"""One running Farebox: its parts, what they are told, and the configuration that can be swapped under them."""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from router.clock import Clock
+from router.core.catalog import Caller
+from router.core.explain import explain
+from router.core.limits import BudgetState
+from router.core.policy import Decision
+from router.core.prices import Unpriced
+from router.habits import Habits
+from router.logs import observe as log_entry
+from router.metrics import Metrics, Now
+from router.pipeline import Services
+from router.settlement import Settlement
+from router.snapshot import Snapshot, load
+from router.stores.memory import MemoryAccounts
+from router.stores.ports import StoreDown
+from router.stores.sqlite import SqliteLedger
+from router.tokenizer import Tokenizer
+from router.upstream import AiohttpUpstream, Upstream
+from router.yamlfile import BadConfiguration
+
+log = logging.getLogger("farebox")
+
+KEPT_DECISIONS = 2000  # for GET /admin/v1/decisions/{id} and the page
+
+
+@dataclass(slots=True)
+class Kept:
+    """A decision that can still be asked about."""
+
+    id: str
+    team: str
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Farebox:
+    """Everything that lives as long as the process serves."""
+
+    snapshot: Snapshot
+    clock: Clock
+    mock_url: str | None = None
+    upstream: Upstream | None = None
+    ledger: SqliteLedger = field(init=False)
+    accounts: MemoryAccounts = field(init=False)
+    tokenizer: Tokenizer = field(init=False)
+    habits: Habits = field(init=False)
+    metrics: Metrics = field(init=False)
+    settlement: Settlement = field(init=False)
+    services: Services = field(init=False)
+    callers: Mapping[str, Caller] = field(init=False)
+    kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
+    problems: tuple[str, ...] = ()  # why the newest configuration is not the one in force
+    in_flight: int = 0
+    ready: bool = False
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _stamp: tuple[tuple[str, int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        server = self.snapshot.settings.server
+        self.ledger = SqliteLedger(self.snapshot.settings.store_path)
+        self.accounts = MemoryAccounts()
+        self.tokenizer = Tokenizer()
+        self.habits = Habits()
+        self.metrics = Metrics(self._now)
+        self.callers = self.snapshot.callers
+        self.settlement = Settlement(
+            self.accounts, self.ledger, self.tokenizer, self.habits, self.clock,
+            observers=[self.metrics.observe, log_entry], wait_s=server.budget_wait,
+        )  # fmt: skip
+        self.upstream = self.upstream or AiohttpUpstream()
+        self.services = Services(
+            self.tokenizer, self.upstream, self.settlement, self.habits, self.clock,
+            on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
+        )  # fmt: skip
+
+    # Life
+
+    async def start(self) -> None:
+        """Take the store, close what a dead process left open, count what was spent, and be ready. Raises `StoreDown`."""
+        warm = asyncio.create_task(self.tokenizer.warm(self.snapshot.encodings))
+        try:
+            self.ledger.start()
+            recovered = await self.ledger.recover()
+            if recovered:
+                log.warning(
+                    "attempts of an earlier process were closed at their holds", extra={"count": len(recovered)}
+                )
+            totals = await self.ledger.totals()
+            self.metrics.load(totals)
+            self.habits.load(totals)
+            await self._open_accounts(self.snapshot)
+            await self.refresh_keys()
+            if isinstance(self.upstream, AiohttpUpstream):
+                await self.upstream.start()
+        except BaseException:
+            warm.cancel()
+            await self.ledger.stop()
+            raise
+        await warm
+        self._stamp = self._stamped()
+        self._own(self._watch())
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Settle what is open, write it down, let everything go."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.settlement.drain(self.snapshot.settings.server.drain)
+        if isinstance(self.upstream, AiohttpUpstream):
+            await self.upstream.stop()
+        await self.ledger.stop()
+        self.tokenizer.close()
+
+    def _own(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open_accounts(self, snapshot: Snapshot) -> None:
+        """Know what every budget's window has cost so far, also of budgets that are new."""
+        now = self.clock.now()
+        accounts = [(budget, budget.window(now)[0]) for budget in snapshot.budgets]
+        spent = await self.ledger.spent(accounts, snapshot.rates.at(now))
+        for budget in snapshot.budgets:
+            self.accounts.load(budget, now, spent[budget.account])
+
+    # Configuration
+
+    async def reload(self) -> bool:
+        """Swap in the configuration as it is on disk; a bad one changes nothing, is counted and shown."""
+        path = self.snapshot.path
+        if path is None:
+            return False
+        try:
+            snapshot = await asyncio.to_thread(load, path, self.mock_url)
+            if snapshot.settings.store != self.snapshot.settings.store:
+                log.warning("the store can only be changed by a restart", extra={"store": snapshot.settings.store})
+            await self._open_accounts(snapshot)
+        except (BadConfiguration, StoreDown) as error:
+            self.problems = tuple(str(error).splitlines())
+            self.metrics.reloads["failed"] += 1
+            log.error("the configuration was not reloaded", extra={"problems": list(self.problems)})  # noqa: TRY400 (the cause is in the problems)
+            return False
+        await self.tokenizer.warm(snapshot.encodings)
+        self.snapshot = snapshot
+        self.settlement.wait_s = snapshot.settings.server.budget_wait
+        await self.refresh_keys()
+        self.problems = ()
+        self.metrics.reloads["ok"] += 1
+        log.info("the configuration was reloaded")
+        return True
+
+    def reload_soon(self) -> None:
+        """Reload without waiting for it: for signals."""
+
+        async def work() -> None:
+            await self.reload()
+
+        self._own(work())
+
+    async def refresh_keys(self) -> None:
+        """Take note of keys that were made or revoked."""
+        self.callers = self.snapshot.with_keys(await self.ledger.keys())
+
+    async def _watch(self) -> None:
+        """Reload when a file changed; a file is marked as seen only after it was tried. Keys are read anew each time."""
+        while True:
+            await asyncio.sleep(self.snapshot.settings.server.reload_every)
+            with contextlib.suppress(StoreDown):
+                await self.refresh_keys()
+            stamp = await asyncio.to_thread(self._stamped)
+            if stamp != self._stamp:
+                await self.reload()
+                self._stamp = stamp
+
+    def _stamped(self) -> tuple[tuple[str, int, int], ...]:
+        """Names, times and sizes of the files that the snapshot came from."""
+        path = self.snapshot.path
+        if path is None:
+            return ()
+        files = [path]
+        for place in self.snapshot.settings.prices:
+            at = path.parent / place
+            files += [at] if at.is_file() else sorted(at.glob("*.y*ml")) if place != "builtin" and at.is_dir() else []
+        return tuple(_stat(file) for file in files)
+
+    # What the pipeline tells
+
+    def _keep(self, request_id: str, caller: Caller, decision: Decision) -> None:
+        self.kept[request_id] = Kept(request_id, caller.team, decision)
+        if len(self.kept) > KEPT_DECISIONS:
+            self.kept.popitem(last=False)
+        for verdict in decision.verdicts:
+            if verdict.lost.startswith("unpriced"):
+                self.metrics.unpriced[verdict.model.vendor, verdict.model.name] += 1
+
+    def _fell_back(self, route: str, tried: str, then: str) -> None:
+        self.metrics.fallbacks[route, tried, then] += 1
+
+    # What others look at
+
+    def explained(self, request_id: str) -> dict[str, Any] | None:
+        """A decision that is still kept, as JSON values."""
+        kept = self.kept.get(request_id)
+        if kept is None:
+            return None
+        return {"id": kept.id, "team": kept.team, **explain(kept.decision, self.snapshot.rates.reporting)}
+
+    def budgets(self) -> list[BudgetState]:
+        """Every budget as it stands."""
+        return self.accounts.look(self.snapshot.budgets, self.clock.now())
+
+    def _now(self) -> Now:
+        return Now(
+            self.snapshot, self.clock.now(), self.budgets(), self.in_flight, self.ledger.lag(self.clock.seconds())
+        )
+
+    def prices(self) -> list[dict[str, Any]]:
+        """What each configured model costs now, and what comes next."""
+        now, out = self.clock.now(), []
+        for model in self.snapshot.catalog.models.values():
+            try:
+                current = model.timeline.at(now)
+                shown, why = current.describe(), None
+            except Unpriced as error:
+                current, shown, why = None, None, str(error)
+            upcoming = [p.label for p in model.timeline.prices if p.start is not None and p.start > now]
+            out.append(
+                {
+                    "model": model.name, "vendor": model.vendor, "tier": str(model.tier), "price": shown,
+                    "since": current and current.label, "source": current and current.source,
+                    "confidence": current and current.confidence, "next": upcoming, "unpriced": why,
+                }
+            )  # fmt: skip
+        return out
+
+
+def _stat(file: Path) -> tuple[str, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0
+    return str(file), found.st_mtime_ns, found.st_size

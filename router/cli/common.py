@@ -1,0 +1,68 @@
+"""What the commands share."""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from router.resources import config_folder
+from router.settings import Settings, read
+from router.snapshot import Snapshot, load
+from router.stores.ports import StoreDown
+from router.yamlfile import BadConfiguration
+
+C = TypeVar("C")
+
+PLACES = ("farebox.yaml", "config/farebox.yaml")
+
+
+def config_option(command: C) -> C:
+    """`--config FILE`, which every command takes."""
+    option: Any = click.option(
+        "--config",
+        "config",
+        envvar="FAREBOX_CONFIG",
+        type=click.Path(path_type=Path),
+        help="The configuration (default: $FAREBOX_CONFIG, ./farebox.yaml, or the demo that ships).",
+    )
+    decorated: C = option(command)
+    return decorated
+
+
+def config_path(given: Path | None) -> Path:
+    """The configuration that is meant."""
+    if given is not None:
+        return given
+    found = [Path(place) for place in PLACES if Path(place).is_file()]
+    return found[0] if found else config_folder() / "demo.yaml"
+
+
+def no(message: object) -> NoReturn:
+    """The answer is no: exit 1 with the reason on standard error."""
+    print(message, file=sys.stderr)
+    sys.exit(1)
+
+
+def load_or_exit(given: Path | None, mock_url: str | None = None) -> Snapshot:
+    """The compiled configuration, or every problem and exit 1."""
+    try:
+        return load(config_path(given), mock_url)
+    except BadConfiguration as error:
+        no(error)
+
+
+def settings_or_exit(given: Path | None) -> Settings:
+    """The settings alone, for commands that only need the store."""
+    try:
+        return read(config_path(given))[0]
+    except BadConfiguration as error:
+        no(error)
+
+
+def store_path(given: Path | None) -> Path:
+    """The store's file, which must exist."""
+    path = settings_or_exit(given).store_path
+    if not path.exists():
+        no(StoreDown(f"{path}: there is no ledger yet; it is made by `farebox serve` or `farebox migrate`"))
+    return path

@@ -1,0 +1,85 @@
+"""`farebox serve`."""
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+import click
+
+from router.cli.common import config_option, config_path, no
+from router.settings import read
+from router.snapshot import load
+from router.stores.ports import StoreDown
+from router.yamlfile import BadConfiguration
+
+
+@click.command("serve")
+@config_option
+@click.option("--host", help="Address to bind (default: server.host).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to bind (default: server.port).")
+@click.option("--workers", type=click.IntRange(1, 1), help="Processes; this version serves from one.")
+def command(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:  # noqa: ARG001 (one for now)
+    """Run the proxy. SIGHUP or a changed file reloads the configuration; SIGTERM drains."""
+    path = config_path(config)
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415 (absent on some platforms)
+
+        uvloop.install()
+    try:
+        asyncio.run(_serve(path, host, port))
+    except BadConfiguration as error:
+        no(error)
+    except (StoreDown, OSError) as error:
+        no(f"farebox cannot serve: {error}")
+
+
+async def _serve(path: Path, host: str | None, port: int | None) -> None:
+    from router import logs  # noqa: PLC0415 (imports are part of the time to readiness: the configuration is checked first)
+    from router.app import Farebox  # noqa: PLC0415
+    from router.clock import SystemClock  # noqa: PLC0415
+    from router.server import run  # noqa: PLC0415
+
+    settings, _ = read(path)
+    mock = mock_url = None
+    if settings.mock is not None:
+        from router.mock import MockVendors  # noqa: PLC0415 (only a demo needs it)
+
+        mock = MockVendors(pace=settings.mock.pace)
+        mock_url = await mock.start(port=settings.mock.port)
+    try:
+        snapshot = load(path, mock_url)
+        logs.set_up()
+        farebox = Farebox(snapshot, SystemClock(), mock_url)
+        server = settings.server
+        await run(farebox, host or server.host, server.port if port is None else port, lambda url: _say(url, farebox))
+    finally:
+        if mock is not None:
+            await mock.stop()
+
+
+def _say(url: str, farebox: object) -> None:
+    """Where it is and what to try. A key is shown only where the configuration itself is a demo."""
+    from router.app import Farebox  # noqa: PLC0415
+
+    if not isinstance(farebox, Farebox):
+        return
+    settings = farebox.snapshot.settings
+    print(f"Farebox serves {farebox.snapshot.path} on {url}")
+    print(f"  page     {url}/")
+    print(f"  metrics  {url}/metrics")
+    if farebox.mock_url:
+        key = next(
+            (key.value.get_secret_value() for team in settings.teams.values() for key in team.keys if key.value), "KEY"
+        )
+        route = next(iter(settings.routes), "auto")
+        print(f"  vendors  {farebox.mock_url} (mock: no key, no network, no cost)")
+        print(f"  key      {key}")
+        print("\nTry it:\n")
+        print(
+            f"curl -s {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\"
+        )
+        print(
+            f"""  -d '{{"model": "{route}", "messages": [{{"role": "user", "content": "Why do prices fall?"}}]}}'\n"""
+        )
+    sys.stdout.flush()

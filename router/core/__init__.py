@@ -1,0 +1,1 @@
+"""What decides, prices and parses: functions of values. No I/O, no clock, no globals; the standard library and one JSON library."""

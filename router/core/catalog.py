@@ -1,0 +1,237 @@
+"""Who may be asked: vendors, models, routes, and which of them could serve a request.
+
+A *vendor* bills; a *dialect* is a wire format; a *model* is what a vendor sells under one name and price; a *route* is
+what a client asks for. All are frozen values compiled from the configuration; the core never names a vendor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from router.core.errors import InvalidRequest, NoSuchModel, NotAllowed
+from router.core.limits import Budget
+from router.core.prices import Timeline
+from router.core.tokens import DEFAULT, Counting, Prompt
+
+Endpoint = Literal["chat/completions", "completions", "embeddings"]
+
+
+class Tier(StrEnum):
+    FREE = "free"
+    CHEAP = "cheap"
+    MID = "mid"
+    FLAGSHIP = "flagship"
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """How one vendor departs from its dialect. Every field has the plain dialect as its default."""
+
+    cap_field: str = "max_tokens"
+    """The field that limits the output. OpenAI's newer models refuse `max_tokens`."""
+    asks_stream_usage: bool = True
+    """Whether `stream_options.include_usage` may be sent; a vendor that refuses it reports usage unasked."""
+    key_header: str = "Authorization"
+    """Where the credential goes; as `Bearer KEY` in `Authorization`, bare in any other header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """Who bills, where, in which currency, and with which quirks."""
+
+    name: str
+    base_url: str
+    currency: str
+    dialect: str = "openai"
+    quirks: Quirks = Quirks()
+    counting: Counting = DEFAULT
+    exact_models: tuple[tuple[str, str], ...] = ()
+    """(prefix of a model's name, encoding): where the prompt's tokens can be counted exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `idle` is the longest gap between two pieces of an answer."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    idle: float = 120.0
+    total: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A configured vendor: where calls go and with which credentials."""
+
+    vendor: Vendor
+    base_url: str
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    timeouts: Timeouts = Timeouts()
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """What may be called, with everything a decision needs to know of it."""
+
+    name: str
+    wire_name: str
+    access: Access
+    tier: Tier
+    timeline: Timeline
+    quality: float | None = None  # believed share of the flagship's quality; None: nobody said
+    context_window: int | None = None
+    max_output: int | None = None
+    lacks: frozenset[str] = frozenset()
+    kind: Literal["chat", "embedding"] = "chat"
+    counting: Counting = DEFAULT
+
+    @property
+    def vendor(self) -> str:
+        return self.access.vendor.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """A name that clients ask for, and the models that may serve it."""
+
+    name: str
+    models: tuple[Model, ...]
+    quality: float | None = None
+    max_output_tokens: int | None = None
+    min_output_tokens: int = 1
+    fallback: tuple[Model, ...] = ()
+    on_unmet: Literal["flagship", "refuse"] = "flagship"
+    pinned: bool = False  # stands for one model that was named directly
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """Per team; None is unlimited."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caller:
+    """A key's owner: who pays, and what it may ask for."""
+
+    team: str
+    key: str
+    budgets: tuple[Budget, ...] = ()
+    routes: frozenset[str] | None = None  # None: every route
+    models: frozenset[str] = frozenset()  # models that may be named directly; "*" is every one
+    quality: float | None = None
+    limits: RateLimits = RateLimits()
+    expires: int | None = None  # microseconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a request asked of Farebox itself, by headers or a body object; removed before a vendor sees it."""
+
+    quality: float | None = None
+    max_cost: int | None = None  # nano-units of the reporting currency
+    tier: Tier | None = None
+    vendors: frozenset[str] = frozenset()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChatRequest:
+    """A request as its dialect read it. `body` is the client's own and is never changed; patches are laid over it."""
+
+    endpoint: Endpoint
+    body: Mapping[str, Any]
+    asked: str  # the route or model that the client named
+    prompt: Prompt
+    stream: bool = False
+    wants_usage: bool = False  # asked for the final usage event of a stream
+    choices: int = 1
+    output_cap: int | None = None  # tokens per choice, as the client asked
+    cap_field: str | None = None  # the field that it used for that
+    needs: frozenset[str] = frozenset()
+    thinking: bool = False
+    wishes: Wishes = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that could serve the request, or the reason why it cannot."""
+
+    model: Model
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Every model and route by name."""
+
+    models: Mapping[str, Model]
+    routes: Mapping[str, Route]
+    by_vendor: Mapping[str, Model]  # "vendor/model" → model
+
+    def route(self, asked: str, caller: Caller) -> Route:
+        """What the caller may use under this name: a route, a model, or `vendor/model`.
+
+        Raises:
+            NoSuchModel: nothing has this name; the message names what the key may use.
+            NotAllowed: it exists but is not for this team.
+
+        """
+        if route := self.routes.get(asked):
+            if caller.routes is None or asked in caller.routes:
+                return route
+            raise NotAllowed(f"route {asked!r} is not for team {caller.team}; this key may use {self.names(caller)}")
+        model = self.models.get(asked) or self.by_vendor.get(asked)
+        if model is None:
+            raise NoSuchModel(
+                f"no route or model is called {asked!r}; this key may use {self.names(caller)}", param="model"
+            )
+        if "*" in caller.models or model.name in caller.models:
+            return Route(asked, (model,), pinned=True)
+        raise NotAllowed(f"model {asked!r} is not for team {caller.team}; this key may use {self.names(caller)}")
+
+    def allowed(self, caller: Caller) -> list[str]:
+        """Every name this caller may put in `model`."""
+        routes = [name for name in self.routes if caller.routes is None or name in caller.routes]
+        return routes + [name for name in self.models if "*" in caller.models or name in caller.models]
+
+    def names(self, caller: Caller) -> str:
+        return ", ".join(self.allowed(caller)) or "nothing yet"
+
+
+def candidates(chat: ChatRequest, route: Route) -> tuple[Candidate, ...]:
+    """Each model of the route, with the reason if it cannot or may not serve this request."""
+    models = dict.fromkeys((*route.models, *route.fallback))
+    return tuple(Candidate(model, _lost(chat, model)) for model in models)
+
+
+def _lost(chat: ChatRequest, model: Model) -> str:
+    wishes = chat.wishes
+    if wishes.tier is not None and model.tier is not wishes.tier:
+        return f"tier {model.tier} is not the tier asked for, {wishes.tier}"
+    if wishes.vendors and model.vendor not in wishes.vendors:
+        return f"vendor {model.vendor} is not among those asked for"
+    if model.kind == "embedding" and chat.endpoint != "embeddings":
+        return "makes embeddings only"
+    if missing := chat.needs & model.lacks:
+        return f"cannot do {', '.join(sorted(missing))}"
+    return ""
+
+
+def require_known_vendors(wishes: Wishes, known: frozenset[str]) -> None:
+    """A misspelt vendor is an error, not a request that nobody can serve.
+
+    Raises:
+        InvalidRequest: with the names that exist.
+
+    """
+    if unknown := wishes.vendors - known:
+        raise InvalidRequest(
+            f"unknown vendor {', '.join(sorted(unknown))}; configured are {', '.join(sorted(known))}", param="vendors"
+        )

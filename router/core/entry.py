@@ -1,0 +1,117 @@
+"""One line of the ledger, from the moment an attempt is about to be made until it is closed.
+
+An `Attempt` is written down before the vendor is called, an `Entry` when the attempt is over; the entry is the fact
+from which budgets, metrics, reports and the page are folded. Whatever ends the process in between, the attempt is
+there to be closed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from router.core.limits import moment
+from router.core.money import show
+from router.core.usage import Usage
+
+Outcome = Literal["ok", "error", "cut", "left", "abandoned"]
+Basis = Literal["reported", "vendor_cost", "estimated"]
+
+Charges = tuple[tuple[str, int, int], ...]
+"""(account, start of its window in microseconds, nano-units of the account's currency)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one model, as it is about to be made. Amounts are in nano-units."""
+
+    id: str
+    request_id: str
+    number: int
+    at: int  # microseconds since 1970
+    team: str
+    key: str
+    route: str
+    model: str
+    vendor: str
+    tier: str
+    price: str
+    currency: str  # of `held` and of the entry's cost: the reporting currency
+    vendor_currency: str
+    held: int  # the most it can cost, in the reporting currency
+    held_vendor: int  # the same in the vendor's
+    held_flagship: int  # what the same tokens would cost at the flagship
+    holds: Charges
+    bound: Usage  # the usage that `held` is made of
+    reason: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A closed attempt: what became of it and what it cost. Amounts are in nano-units."""
+
+    attempt: Attempt
+    outcome: Outcome
+    basis: Basis
+    usage: Usage
+    cost: int
+    vendor_cost: int
+    flagship_cost: int
+    charges: Charges
+    final: bool = True  # no other attempt of this request follows
+    first_byte_ms: int | None = None
+    total_ms: int | None = None
+    fault: str = ""  # why it failed, for metrics and the log; not part of the row
+
+    @property
+    def saved(self) -> int:
+        """What the flagship would have cost more, never less than nothing."""
+        return max(0, self.flagship_cost - self.cost) if self.outcome != "error" else 0
+
+
+def abandoned(attempt: Attempt) -> Entry:
+    """How an attempt is closed that a dead process left open: charged at its hold, since the vendor may have served and
+    billed all of it, and marked as estimated.
+    """
+    return Entry(
+        attempt=attempt,
+        outcome="abandoned",
+        basis="estimated",
+        usage=attempt.bound,
+        cost=attempt.held,
+        vendor_cost=attempt.held_vendor,
+        flagship_cost=attempt.held_flagship,
+        charges=attempt.holds,
+    )
+
+
+def row(entry: Entry) -> dict[str, Any]:
+    """The entry as it is exported, without the hash that the ledger adds; amounts are decimal strings."""
+    attempt = entry.attempt
+    return {
+        "id": attempt.id,
+        "request_id": attempt.request_id,
+        "attempt": attempt.number,
+        "at": moment(attempt.at).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "team": attempt.team,
+        "key": attempt.key,
+        "route": attempt.route,
+        "model": attempt.model,
+        "vendor": attempt.vendor,
+        "tier": attempt.tier,
+        "outcome": entry.outcome,
+        "basis": entry.basis,
+        "usage": entry.usage.as_dict(),
+        "cost": show(entry.cost),
+        "currency": attempt.currency,
+        "vendor_cost": show(entry.vendor_cost),
+        "vendor_currency": attempt.vendor_currency,
+        "flagship_cost": show(entry.flagship_cost),
+        "held": show(attempt.held),
+        "price": attempt.price,
+        "reason": attempt.reason,
+        "tags": dict(attempt.tags),
+        "final": entry.final,
+        "first_byte_ms": entry.first_byte_ms,
+        "total_ms": entry.total_ms,
+    }

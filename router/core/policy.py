@@ -1,0 +1,287 @@
+"""The choice: the cheapest model that is good enough, and why.
+
+`decide` looks at every candidate and puts those that will do in the order in which they are tried. It reads no clock and
+asks nobody: price, estimate and habits are arguments, so a decision can be replayed and explained.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
+from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
+from router.core.money import Rate, nano_from_pico, show
+from router.core.prices import Facts, Price, Unpriced
+from router.core.tokens import Estimate, Measure, estimate
+from router.core.usage import Usage
+
+DEFAULT_OUTPUT_CAP = 4096  # what an answer may come to where neither the client, the route nor the price book says
+DEFAULT_EXPECTED_OUTPUT = 256  # an ordinary chat answer, until the route's own habit is known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """One attempt as it would be made: whom to ask, at what price, with what output cap. Amounts are in pico-units of the
+    price's currency unless they say otherwise.
+    """
+
+    model: Model
+    price: Price
+    facts: Facts
+    tokens: Estimate
+    output_cap: int  # per choice
+    choices: int
+    capped_by: str  # "client", "route", "model", "window", "default", "max_cost" or "budget": who set the cap
+    input_pico: int  # most that the prompt can cost
+    per_output_pico: int  # most that an output token can cost
+    expected_nano: int  # expected cost in nano-units of the reporting currency
+    expected_output: int  # per choice
+
+    @property
+    def bound_pico(self) -> int:
+        """The most that this attempt can cost if the vendor honours the cap."""
+        return self.input_pico + self.per_output_pico * self.output_cap * self.choices
+
+    def bound_usage(self) -> Usage:
+        return Usage(input_fresh=self.tokens.high, output_text=self.output_cap * self.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one candidate fared; `lost` is empty for those that may be tried."""
+
+    model: Model
+    lost: str
+    price: str = ""
+    expected_nano: int | None = None
+    bound_nano: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """Whom to ask, in order, and why not the others."""
+
+    route: Route
+    plans: tuple[Plan, ...]
+    verdicts: tuple[Verdict, ...]
+    reason: str
+    need: float | None
+    flagship: tuple[Model, Price] | None  # what savings are measured against
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What prices and habits look like to one decision."""
+
+    at: int
+    rates: Mapping[str, Rate]  # currency → reporting currency, at this instant
+    expected_output: Callable[[str], int | None]  # route → tokens an answer usually has
+
+
+def decide(
+    chat: ChatRequest,
+    route: Route,
+    caller: Caller,
+    considered: tuple[Candidate, ...],
+    measure: Measure,
+    market: Market,
+    soft: str | None = None,
+) -> Decision:
+    """Order the candidates that will do, cheapest first, and say why the others will not.
+
+    Args:
+        chat: the request as read.
+        route: what it asked for.
+        caller: who asks.
+        considered: the route's models, with the reason for those that cannot serve it.
+        measure: the prompt's size.
+        market: prices, rates and habits at this instant.
+        soft: why only the cheap tier is left, when a soft limit has been passed.
+
+    Raises:
+        ContextTooLong: the prompt fits nobody's window.
+        OverBudget: nobody's price fits `max_cost`, or only dearer tiers are left.
+        InvalidRequest, NotAllowed: no candidate can serve it, or none has a price.
+
+    """
+    need = _need(chat, route, caller)
+    verdicts: list[Verdict] = []
+    able: list[Plan] = []
+    for candidate in considered:
+        plan: Plan | None = None
+        lost = candidate.lost
+        if not lost and soft and candidate.model.tier not in {Tier.CHEAP, Tier.FREE}:
+            lost = soft
+        if not lost:
+            plan, lost = _plan(chat, route, candidate.model, measure, market)
+        verdicts.append(_verdict(candidate.model, lost, plan, market))
+        if plan is not None and not lost:
+            able.append(plan)
+    if not able:
+        raise _nobody(route, verdicts, soft)
+    able.sort(key=lambda plan: plan.expected_nano)
+    main = {id(model) for model in route.models}
+    own = [plan for plan in able if id(plan.model) in main]
+    fit = [plan for plan in own if _meets(plan.model, need)]
+    chosen, reason = fit, _why(route, fit, need)
+    if not fit:
+        chosen, reason = _unmet(route, own or able, need)
+    spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
+    plans = (*chosen, *spare)
+    tried = {id(plan.model) for plan in plans}
+    verdicts = [
+        verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need) for verdict in verdicts
+    ]
+    return Decision(route, plans, tuple(verdicts), reason, need, _flagship(route, market), market.at)
+
+
+def _need(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
+    """The share of flagship quality needed: the request's word beats the team's, which beats the route's. Naming a model
+    is a choice already made, so there it asks for nothing.
+    """
+    if route.pinned:
+        return None
+    for need in (chat.wishes.quality, caller.quality, route.quality):
+        if need is not None:
+            return need
+    return None
+
+
+def _meets(model: Model, need: float | None) -> bool:
+    return not need or (model.quality is not None and model.quality >= need)
+
+
+def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, market: Market) -> tuple[Plan | None, str]:
+    """The attempt that this model would be, or why it cannot be made."""
+    tokens = estimate(measure, model.counting)
+    if model.context_window is not None and tokens.tokens > model.context_window:
+        return None, f"the prompt of about {tokens.tokens} tokens does not fit its window of {model.context_window}"
+    cap, capped_by = _cap(chat, route, model, tokens)
+    facts = Facts(market.at, tokens.tokens, 0, chat.thinking)
+    try:
+        price = model.timeline.at(market.at)
+        input_pico, per_output = price.bounds_pico(tokens.low, tokens.high, cap)
+        habit = market.expected_output(route.name)
+        expected = 0 if not cap else max(1, min(cap, DEFAULT_EXPECTED_OUTPUT if habit is None else habit))
+        usage = Usage(input_fresh=tokens.tokens, output_text=expected * chat.choices)
+        expected_pico = price.cost_pico(usage, Facts(market.at, tokens.tokens, expected, chat.thinking))
+    except Unpriced as error:
+        return None, f"unpriced: {error}"
+    rate = market.rates.get(price.currency)
+    if rate is None:
+        return None, f"unpriced: no exchange rate for {price.currency}"
+    plan = Plan(
+        model=model,
+        price=price,
+        facts=facts,
+        tokens=tokens,
+        output_cap=cap,
+        choices=chat.choices,
+        capped_by=capped_by,
+        input_pico=input_pico,
+        per_output_pico=per_output,
+        expected_nano=nano_from_pico(expected_pico, rate),
+        expected_output=expected,
+    )
+    most = chat.wishes.max_cost
+    if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
+        return _within(plan, most, rate)
+    return plan, ""
+
+
+def _cap(chat: ChatRequest, route: Route, model: Model, tokens: Estimate) -> tuple[int, str]:
+    """The most output tokens per choice, and who says so."""
+    if chat.endpoint == "embeddings":
+        return 0, "client"
+    limits = [(chat.output_cap, "client"), (route.max_output_tokens, "route"), (model.max_output, "model")]
+    if model.context_window is not None and chat.output_cap is None:
+        limits.append((max(1, model.context_window - tokens.high), "window"))
+    known = [(cap, who) for cap, who in limits if cap is not None]
+    if all(who == "window" for _, who in known):
+        known.append((DEFAULT_OUTPUT_CAP, "default"))
+    return min(known, key=lambda item: item[0])
+
+
+def _within(plan: Plan, most: int, rate: Rate) -> tuple[Plan | None, str]:
+    """The plan made smaller so that it cannot cost more than `most` nano-units of the reporting currency."""
+    bound = show(nano_from_pico(plan.bound_pico, rate))
+    if plan.capped_by != "client" and plan.per_output_pico:
+        pico = most * 1000 * rate.denominator // rate.numerator
+        cap = (pico - plan.input_pico) // (plan.per_output_pico * plan.choices)
+        if cap >= 1:
+            return shrunk(plan, cap, "max_cost"), ""
+    return plan, f"could cost up to {bound}, above max_cost {show(most)}"
+
+
+def shrunk(plan: Plan, cap: int, who: str) -> Plan:
+    """The same attempt with a lower output cap."""
+    return replace(plan, output_cap=cap, capped_by=who, expected_output=min(plan.expected_output, cap))
+
+
+def _why(route: Route, fit: list[Plan], need: float | None) -> str:
+    if route.pinned:
+        return "named"
+    if need:
+        return f"cheapest of {len(fit)} that meet {need:g}"
+    return f"cheapest of {len(fit)}"
+
+
+def _unmet(route: Route, able: list[Plan], need: float | None) -> tuple[list[Plan], str]:
+    """Nobody is known to be good enough: the flagships, or the best there is."""
+    if route.on_unmet == "refuse":
+        raise InvalidRequest(f"no model of route {route.name!r} is known to meet quality {need:g}", param="quality")
+    flagships = [plan for plan in able if plan.model.tier is Tier.FLAGSHIP]
+    if flagships:
+        return flagships, f"flagship: none is known to meet {need:g}"
+    best = max(plan.model.quality or 0.0 for plan in able)
+    return [
+        plan for plan in able if (plan.model.quality or 0.0) == best
+    ], f"best there is: none is known to meet {need:g}"
+
+
+def _too_plain(verdict: Verdict, need: float | None) -> Verdict:
+    quality = verdict.model.quality
+    said = "its quality is not configured" if quality is None else f"quality {quality:g}"
+    return Verdict(
+        verdict.model, f"{said}, {need or 0:g} is needed", verdict.price, verdict.expected_nano, verdict.bound_nano
+    )
+
+
+def _verdict(model: Model, lost: str, plan: Plan | None, market: Market) -> Verdict:
+    if plan is None:
+        return Verdict(model, lost)
+    rate = market.rates[plan.price.currency]
+    return Verdict(model, lost, plan.price.label, plan.expected_nano, nano_from_pico(plan.bound_pico, rate))
+
+
+def _flagship(route: Route, market: Market) -> tuple[Model, Price] | None:
+    """The cheapest flagship of the route by list price, or the model that was named."""
+    best: tuple[int, Model, Price] | None = None
+    for model in route.models:
+        if not route.pinned and model.tier is not Tier.FLAGSHIP:
+            continue
+        try:
+            price = model.timeline.at(market.at)
+            per_input, per_output = price.bounds_pico(0, 1, 1)
+        except Unpriced:
+            continue
+        if (rate := market.rates.get(price.currency)) is None:
+            continue
+        rank = (per_input + per_output) * rate.numerator // rate.denominator
+        if best is None or rank < best[0]:
+            best = rank, model, price
+    return best and (best[1], best[2])
+
+
+def _nobody(route: Route, verdicts: list[Verdict], soft: str | None) -> Exception:
+    """The one error that tells why no candidate was left."""
+    told = "; ".join(f"{verdict.model.name}: {verdict.lost}" for verdict in verdicts) or "it has no models"
+    message = f"no model of {route.name!r} can serve this request: {told}"
+    reasons = [verdict.lost for verdict in verdicts]
+    if reasons and all("does not fit its window" in lost for lost in reasons):
+        return ContextTooLong(message, param="messages")
+    if any("above max_cost" in lost for lost in reasons) or (soft and soft in reasons):
+        return OverBudget(message)
+    if reasons and all(lost.startswith("unpriced") for lost in reasons):
+        return NotAllowed(message)
+    return InvalidRequest(message)

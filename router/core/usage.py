@@ -1,0 +1,65 @@
+"""What a vendor says a request consumed, as disjoint leaves, so that pricing is a dot product and nothing counts twice.
+
+A dialect knows whether its "input" includes cached tokens and its "output" includes reasoning; it subtracts at the
+border and hands over leaves. `None` is *not reported*, which is never the same as 0.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class ContradictoryUsage(ValueError):
+    """A vendor's counts contradict each other; the message names both fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Disjoint counts of billable units."""
+
+    input_fresh: int | None = None  # prompt tokens neither read from nor written to a cache
+    cache_read: int | None = None  # prompt tokens served from the vendor's cache
+    cache_write_5m: int | None = None  # prompt tokens written to a cache with the vendor's usual lifetime
+    cache_write_1h: int | None = None  # the same with the long lifetime, where that has its own price
+    output_text: int | None = None  # completion tokens that are not reasoning
+    output_reasoning: int | None = None  # completion tokens spent thinking
+
+    @property
+    def input_total(self) -> int:
+        return (
+            (self.input_fresh or 0) + (self.cache_read or 0) + (self.cache_write_5m or 0) + (self.cache_write_1h or 0)
+        )
+
+    @property
+    def output_total(self) -> int:
+        return (self.output_text or 0) + (self.output_reasoning or 0)
+
+    def as_dict(self) -> dict[str, int]:
+        """The leaves that were reported."""
+        return {name: value for name in LEAVES if (value := getattr(self, name)) is not None}
+
+
+LEAVES = tuple(f.name for f in fields(Usage))
+
+
+def count(value: Any) -> int | None:
+    """A count as vendors write it: 12, 12.0 or "12"; None for what is absent or no count (some send null or objects)."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() else None
+    if isinstance(value, int | float) and value >= 0 and value == value // 1:
+        return int(value)
+    return None
+
+
+def minus(total: int, part: int | None, total_name: str, part_name: str) -> int:
+    """`total` without a part that it includes.
+
+    Raises:
+        ContradictoryUsage: the part is larger than the whole.
+
+    """
+    rest = total - (part or 0)
+    if rest < 0:
+        raise ContradictoryUsage(f"{part_name} ({part}) is more than {total_name} ({total})")
+    return rest

@@ -1,0 +1,305 @@
+"""The OpenAI wire: chat completions, completions and embeddings. It is the hub, and most vendors speak it.
+
+Bodies pass through: what nobody listed here survives in both directions, and a reply is patched in place rather than
+serialised again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.core import jsonio
+from router.core.catalog import ChatRequest, Endpoint, Model
+from router.core.errors import InvalidRequest, RouterError
+from router.core.failure import Failure, Fault
+from router.core.tokens import Prompt, chat_prompt
+from router.core.usage import Usage, count, minus
+from router.dialects.wishes import read_wishes
+
+MAX_MESSAGES = 2048  # OpenAI's own limit for the array
+MAX_CHOICES = 128  # OpenAI's own limit for `n`
+
+CAP_FIELDS = ("max_completion_tokens", "max_tokens")
+
+# OpenAI's error codes and types, and those that others on this wire share (platform.openai.com/docs/guides/error-codes).
+FAULTS: Mapping[str, Fault] = {
+    "context_length_exceeded": Fault.CONTEXT_TOO_LONG,
+    "content_filter": Fault.CONTENT_FILTERED,
+    "content_policy_violation": Fault.CONTENT_FILTERED,
+    "data_inspection_failed": Fault.CONTENT_FILTERED,
+    "invalid_api_key": Fault.AUTH,
+    "insufficient_quota": Fault.QUOTA_EXHAUSTED,
+    "rate_limit_exceeded": Fault.RATE_LIMITED,
+    "model_not_found": Fault.NOT_FOUND,
+    "overloaded_error": Fault.OVERLOADED,
+    "server_error": Fault.SERVER,
+}
+BY_STATUS: Mapping[int, Fault] = {
+    401: Fault.AUTH,
+    402: Fault.QUOTA_EXHAUSTED,
+    403: Fault.PERMISSION,
+    404: Fault.NOT_FOUND,
+    408: Fault.TIMEOUT,
+    429: Fault.RATE_LIMITED,
+    503: Fault.OVERLOADED,
+    504: Fault.TIMEOUT,
+    529: Fault.OVERLOADED,
+}
+
+
+# What clients send
+
+
+def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
+    """A client's request. Only what a decision needs is looked at; the rest is the vendor's business.
+
+    Raises:
+        InvalidRequest: not JSON, or a field that a decision needs has the wrong type; `param` names it.
+
+    """
+    try:
+        body = jsonio.loads(raw)
+    except jsonio.NotJson as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    asked = body.get("model")
+    if not isinstance(asked, str) or not asked:
+        raise InvalidRequest("`model` must be a non-empty string", param="model")
+    stream = _flag(body, "stream")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("`stream_options` must be an object", param="stream_options")
+    cap_field, output_cap = _cap(body)
+    prompt, needs = _chat(body) if endpoint == "chat/completions" else (_texts(body, endpoint), frozenset())
+    choices = _integer(body, "n", 1, MAX_CHOICES) or 1
+    prompts = len(body["prompt"]) if endpoint == "completions" and _many(body.get("prompt")) else 1
+    return ChatRequest(
+        endpoint=endpoint,
+        body=body,
+        asked=asked,
+        prompt=prompt,
+        stream=stream,
+        wants_usage=stream and bool(options and options.get("include_usage")),
+        choices=max(choices, _integer(body, "best_of", 1, MAX_CHOICES) or 1) * prompts,
+        output_cap=output_cap,
+        cap_field=cap_field,
+        needs=needs,
+        thinking=bool(body.get("enable_thinking")),
+        wishes=read_wishes(headers, body.get("farebox")),
+    )
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidRequest(f"`{name}` must be true or false", param=name)
+    return bool(value)
+
+
+def _integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidRequest(f"`{name}` must be an integer from {low} to {high}", param=name)
+    return value
+
+
+def _cap(body: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    caps = [(name, cap) for name in CAP_FIELDS if (cap := _integer(body, name, 1, 2**31)) is not None]
+    return min(caps, key=lambda item: item[1]) if caps else (None, None)
+
+
+def _chat(body: Mapping[str, Any]) -> tuple[Prompt, frozenset[str]]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest("`messages` must be a non-empty array", param="messages")
+    if len(messages) > MAX_MESSAGES:
+        raise InvalidRequest(
+            f"`messages` has {len(messages)} entries; at most {MAX_MESSAGES} are allowed", param="messages"
+        )
+    needs = set()
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InvalidRequest(f"`messages[{i}]` must be an object with a `role`", param=f"messages[{i}]")
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            raise InvalidRequest(
+                f"`messages[{i}].content` must be a string or an array of parts", param=f"messages[{i}].content"
+            )
+        if isinstance(content, list):
+            needs |= _needs_of(content, i)
+    tools = body.get("tools") or body.get("functions") or []
+    if not isinstance(tools, list):
+        raise InvalidRequest("`tools` must be an array", param="tools")
+    if tools:
+        needs.add("tools")
+    form = body.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        needs.add("json_schema")
+    return chat_prompt(messages, tools, form, jsonio.dumps), frozenset(needs)
+
+
+def _needs_of(parts: Sequence[Any], i: int) -> set[str]:
+    needs = set()
+    for part in parts:
+        if not isinstance(part, dict):
+            raise InvalidRequest(f"`messages[{i}].content` must hold objects", param=f"messages[{i}].content")
+        kind = part.get("type")
+        if kind == "image_url":
+            needs.add("images")
+        elif kind == "input_audio":
+            needs.add("audio")
+    return needs
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str | list)
+
+
+def _texts(body: Mapping[str, Any], endpoint: Endpoint) -> Prompt:
+    """The prompt of a completion or the input of an embedding: a text, texts, token ids, or lists of those."""
+    name = "input" if endpoint == "embeddings" else "prompt"
+    value = body.get(name)
+    items = value if isinstance(value, list) else [value]
+    texts = [item for item in items if isinstance(item, str)]
+    ids = sum(len(item) if isinstance(item, list) else 1 for item in items if not isinstance(item, str))
+    if not items or value is None or any(not isinstance(item, str | list | int) for item in items):
+        raise InvalidRequest(f"`{name}` must be a string, an array of strings or token ids", param=name)
+    return Prompt(tuple(texts), sum(len(text.encode()) for text in texts), 0, tokens=ids)
+
+
+# What vendors are sent
+
+
+def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
+    """The body for one model: its name, the usage event asked for, the output cap where one must be set; all else as it
+    came.
+    """
+    body = {name: value for name, value in chat.body.items() if name != "farebox"}
+    body["model"] = model.wire_name
+    quirks = model.access.vendor.quirks
+    if chat.stream and quirks.asks_stream_usage:
+        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    if cap is not None:
+        plain = "max_tokens" if chat.endpoint == "completions" else quirks.cap_field
+        for name in CAP_FIELDS:
+            if body.get(name) is not None:
+                body[name] = min(body[name], cap)
+        if chat.cap_field is None:
+            body[plain] = cap
+    return jsonio.dumps(body)
+
+
+# What vendors answer
+
+
+def usage_of(told: Any) -> Usage | None:
+    """A usage object as disjoint leaves; None if it holds no counts, as the placeholders that some vendors stream.
+
+    `completion_tokens` includes reasoning, except where the total says otherwise (xAI, recorded 2026-11).
+
+    Raises:
+        ContradictoryUsage: a part is larger than its whole.
+
+    """
+    if not isinstance(told, dict):
+        return None
+    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
+    if prompt is None or not (prompt or completion):
+        return None
+    inputs, outputs = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
+    inputs = inputs if isinstance(inputs, dict) else {}
+    outputs = outputs if isinstance(outputs, dict) else {}
+    cached = count(inputs.get("cached_tokens"))
+    if cached is None:
+        cached = count(told.get("prompt_cache_hit_tokens", told.get("cached_tokens")))
+    written = count(inputs.get("cache_write_tokens", inputs.get("cache_creation_input_tokens")))
+    reasoning = count(outputs.get("reasoning_tokens"))
+    fresh = minus(prompt, (cached or 0) + (written or 0), "prompt_tokens", "cached_tokens and cache writes")
+    text = completion
+    if completion is not None and reasoning:
+        apart = count(told.get("total_tokens")) == prompt + completion + reasoning
+        text = completion if apart else minus(completion, reasoning, "completion_tokens", "reasoning_tokens")
+    return Usage(fresh, cached, written, None, text, reasoning)
+
+
+def error(status: int, raw: bytes, headers: Mapping[str, str]) -> Failure:
+    """Whose fault an error reply is, by code, then type, then status; the vendor's message is kept."""
+    try:
+        told = jsonio.loads_reply(raw)
+    except jsonio.NotJson:
+        told = None
+    return failure_of(told, status, headers) or Failure(
+        _by_status(status), raw[:300].decode("utf-8", "replace").strip() or "no message", status, None, _wait(headers)
+    )
+
+
+def failure_of(told: Any, status: int, headers: Mapping[str, str]) -> Failure | None:
+    """The failure that a parsed body tells of, also in a reply with status 200 or in the middle of a stream."""
+    found = told.get("error") if isinstance(told, dict) else None
+    if not found:
+        return None
+    if not isinstance(found, dict):
+        found = {"message": str(found), "code": told.get("code")}
+    code, kind = found.get("code"), found.get("type")
+    fault = FAULTS.get(str(code)) or FAULTS.get(str(kind)) or _by_status(status)
+    message = found.get("message")
+    return Failure(
+        fault, str(message) if message else "no message", status, None if code is None else str(code), _wait(headers)
+    )
+
+
+def _by_status(status: int) -> Fault:
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    return Fault.BAD_REQUEST if 400 <= status < 500 else Fault.SERVER
+
+
+def _wait(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("retry-after", "")
+    return float(value) if value.replace(".", "", 1).isdigit() else None
+
+
+def with_cost(raw: bytes, reply: Mapping[str, Any], members: bytes) -> bytes:
+    """A body, or one event's data, whose `usage` also has `members` (JSON members without braces).
+
+    The object is patched in place, so that every other byte stays as the vendor sent it.
+    """
+    found = jsonio.span_of(raw, "usage")
+    if found is not None and found[2] == reply["usage"] and found[2] and "cost" not in found[2]:
+        end = found[1] - 1
+        return raw[:end].rstrip() + b"," + members + raw[end:]
+    usage = {**reply["usage"], **jsonio.loads(b"{" + members + b"}")}
+    return jsonio.dumps({**reply, "usage": usage})
+
+
+# What clients are shown
+
+
+def show_error(error: RouterError) -> bytes:
+    """`{"error": {"message", "type", "param", "code"}}`, and details where there are some."""
+    return jsonio.dumps(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.kind,
+                "param": error.param,
+                "code": error.code,
+                **error.details,
+            }
+        }
+    )
+
+
+def show_error_event(error: RouterError) -> bytes:
+    """The same inside a stream that has begun."""
+    return b"data: " + show_error(error) + b"\n\n"
+
+
+def show_models(names: Sequence[str], created: int) -> dict[str, Any]:
+    return {"object": "list", "data": [show_model(name, created) for name in names]}
+
+
+def show_model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "farebox"}

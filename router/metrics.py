@@ -1,0 +1,292 @@
+"""Prometheus: counters that are folds over ledger entries, gauges read from the accounts when scraped.
+
+Money is kept as integers and divided only when it is shown, so a counter equals the ledger to the last nano-unit (a
+double holds that up to nine million units). Counters begin with what the ledger already has, so a restart is no reset.
+Label values are configured names; anything else becomes `other`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from router.core.entry import Entry
+from router.core.limits import MICROS, BudgetState
+from router.core.money import NANO
+from router.core.prices import Unpriced
+from router.snapshot import Snapshot
+from router.stores.ports import Labels, Total, labels_of
+
+OTHER = "other"
+# OpenTelemetry's buckets for the GenAI metrics (semantic-conventions-genai, 2026-11)
+TOKEN_BUCKETS = tuple(4**i for i in range(14))
+SECONDS_BUCKETS = tuple(0.01 * 2**i for i in range(14))
+OVERHEAD_BUCKETS = (0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+KINDS = ("input", "cache_read", "cache_write", "output", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What a scrape looks at."""
+
+    snapshot: Snapshot
+    at: int
+    budgets: Iterable[BudgetState]
+    in_flight: int
+    ledger_waiting_s: float
+
+
+class Metrics(Collector):
+    """Every metric of docs/metrics.md."""
+
+    def __init__(self, now: Callable[[], Now]) -> None:
+        self._now = now
+        self._totals: dict[Labels, Total] = {}
+        self.refused: Counter[tuple[str, ...]] = Counter()
+        self.attempts: Counter[tuple[str, ...]] = Counter()
+        self.fallbacks: Counter[tuple[str, ...]] = Counter()
+        self.unpriced: Counter[tuple[str, ...]] = Counter()
+        self.overrun: Counter[tuple[str, ...]] = Counter()
+        self.reloads: Counter[str] = Counter()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        self.overhead = Histogram(
+            "farebox_overhead_seconds",
+            "Time of a request that is Farebox's own",
+            buckets=OVERHEAD_BUCKETS,
+            registry=self.registry,
+        )
+        gen_ai = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+        self._tokens = Histogram(
+            "gen_ai_client_token_usage",
+            "Tokens per attempt, as billed",
+            (*gen_ai, "gen_ai_token_type"),
+            buckets=TOKEN_BUCKETS,
+            registry=self.registry,
+        )
+        self._duration = Histogram(
+            "gen_ai_client_operation_duration_seconds",
+            "Duration of an attempt",
+            gen_ai,
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self._first_chunk = Histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "Time from the call to the first chunk of the answer",
+            gen_ai,
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self._children: dict[tuple[str, str], _Children] = {}
+
+    def load(self, totals: Iterable[Total]) -> None:
+        """Begin with what the ledger has."""
+        for total in totals:
+            self._totals[total.labels] = total
+
+    def observe(self, entry: Entry) -> None:
+        """Count one closed attempt."""
+        labels = labels_of(entry)
+        total = self._totals.get(labels)
+        if total is None:
+            total = self._totals[labels] = Total(*labels)
+        total.add(entry)
+        a = entry.attempt
+        self.attempts[a.vendor, a.model, entry.fault or entry.outcome] += 1
+        held = dict.fromkeys((), 0) if not a.holds else {(account, start): nano for account, start, nano in a.holds}
+        for account, start, nano in entry.charges:
+            if (over := nano - held.get((account, start), nano)) > 0:
+                owner, _, _, currency = account.split("|")
+                self.overrun[owner, currency] += over
+        key = (a.vendor, a.model)
+        children = self._children.get(key)
+        if children is None:
+            children = self._children[key] = _Children(self, key)
+        children.observe(entry)
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._now()
+        known = _Known(now.snapshot)
+        yield from self._money(known)
+        yield from self._counts(known)
+        yield from _budget_gauges(now)
+        yield _prices(now)
+        yield GaugeMetricFamily("farebox_in_flight", "Requests being served", value=now.in_flight)
+        yield GaugeMetricFamily(
+            "farebox_ledger_lag_seconds",
+            "Age of the oldest ledger write that is not durable yet",
+            value=now.ledger_waiting_s,
+        )
+
+    def _money(self, known: "_Known") -> Iterator[Metric]:
+        """Counters that equal the ledger."""
+        sums = _Sums()
+        for total in self._totals.values():
+            team, model, vendor = known.team(total.team), known.model(total.model), known.vendor(total.vendor)
+            route = known.route(total.route)
+            place = (team, route, model, vendor, total.tier)
+            sums.requests[*place, total.outcome] += total.requests
+            sums.cost[*place, total.currency] += total.cost
+            sums.vendor_cost[vendor, model, total.vendor_currency] += total.vendor_cost
+            sums.estimated[team, total.currency] += total.estimated_cost
+            sums.saved[team, route, total.currency] += total.saved
+            for kind in KINDS:
+                sums.tokens[team, model, vendor, kind] += getattr(total, kind)
+        place_labels = ("team", "route", "model", "vendor", "tier")
+        yield _counter("farebox_requests", "Requests by what became of them", (*place_labels, "outcome"), sums.requests)
+        yield _money("farebox_cost", "Spend in the reporting currency", (*place_labels, "currency"), sums.cost)
+        yield _money(
+            "farebox_vendor_cost", "Spend in the vendor's currency", ("vendor", "model", "currency"), sums.vendor_cost
+        )
+        yield _counter("farebox_tokens", "Billed tokens", ("team", "model", "vendor", "kind"), sums.tokens)
+        yield _money(
+            "farebox_saved", "What the flagship would have cost more", ("team", "route", "currency"), sums.saved
+        )
+        yield _money("farebox_estimated_cost", "Spend that no vendor reported", ("team", "currency"), sums.estimated)
+
+    def _counts(self, known: "_Known") -> Iterator[Metric]:
+        refused = _fold(self.refused, lambda k: (known.team(k[0]), k[1]))
+        attempts = _fold(self.attempts, lambda k: (known.vendor(k[0]), known.model(k[1]), k[2]))
+        fallbacks = _fold(self.fallbacks, lambda k: (known.route(k[0]), known.model(k[1]), known.model(k[2])))
+        unpriced = _fold(self.unpriced, lambda k: (known.vendor(k[0]), known.model(k[1])))
+        yield _counter("farebox_refused", "Requests refused before any attempt", ("team", "reason"), refused)
+        yield _counter("farebox_attempts", "Calls to vendors by result", ("vendor", "model", "result"), attempts)
+        yield _counter("farebox_fallbacks", "Moves to the next candidate", ("route", "from", "to"), fallbacks)
+        yield _counter("farebox_unpriced", "Candidates passed over for want of a price", ("vendor", "model"), unpriced)
+        yield _money("farebox_overrun", "Charges beyond what was held for them", ("team", "currency"), self.overrun)
+        yield _counter(
+            "farebox_config_reloads",
+            "Reloads of the configuration",
+            ("result",),
+            {(k,): v for k, v in self.reloads.items()},
+        )
+
+
+class _Children:
+    """The histograms of one model, looked up once."""
+
+    __slots__ = ("_duration", "_first", "_input", "_output")
+
+    def __init__(self, metrics: Metrics, key: tuple[str, str]) -> None:
+        labels = ("chat", *key)
+        self._input = metrics._tokens.labels(*labels, "input")  # noqa: SLF001 (of this module)
+        self._output = metrics._tokens.labels(*labels, "output")  # noqa: SLF001 (of this module)
+        self._duration = metrics._duration.labels(*labels)  # noqa: SLF001 (of this module)
+        self._first = metrics._first_chunk.labels(*labels)  # noqa: SLF001 (of this module)
+
+    def observe(self, entry: Entry) -> None:
+        if entry.outcome == "error":
+            return
+        self._input.observe(entry.usage.input_total)
+        self._output.observe(entry.usage.output_total)
+        if entry.total_ms is not None:
+            self._duration.observe(entry.total_ms / 1000)
+        if entry.first_byte_ms is not None:
+            self._first.observe(entry.first_byte_ms / 1000)
+
+
+class _Known:
+    """Label values that may appear: names of the configuration."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._vendors = snapshot.vendors
+
+    def team(self, name: str) -> str:
+        return name if name in self._snapshot.teams else OTHER
+
+    def model(self, name: str) -> str:
+        return name if name in self._snapshot.catalog.models else OTHER
+
+    def vendor(self, name: str) -> str:
+        return name if name in self._vendors else OTHER
+
+    def route(self, name: str) -> str:
+        catalog = self._snapshot.catalog
+        return name if name in catalog.routes or name in catalog.models or name in catalog.by_vendor else OTHER
+
+
+class _Sums:
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, ...]] = Counter()
+        self.cost: Counter[tuple[str, ...]] = Counter()
+        self.vendor_cost: Counter[tuple[str, ...]] = Counter()
+        self.estimated: Counter[tuple[str, ...]] = Counter()
+        self.saved: Counter[tuple[str, ...]] = Counter()
+        self.tokens: Counter[tuple[str, ...]] = Counter()
+
+
+def _fold(counts: Mapping[tuple[str, ...], int], label: Callable[..., tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    out: Counter[tuple[str, ...]] = Counter()
+    for key, value in counts.items():
+        out[label(key)] += value
+    return out
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _money(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, nano in values.items():
+        family.add_metric(key, nano / NANO)
+    return family
+
+
+def _budget_gauges(now: Now) -> Iterator[Metric]:
+    """The tightest budget for each owner, period and currency, if there are several time zones."""
+    labels = ("team", "per", "currency")
+    names = {
+        "limit": "What may be spent in the window",
+        "spent": "What was spent in the window",
+        "held": "What requests in flight have set aside",
+        "remaining": "What nobody has spent or set aside",
+        "forecast": "What will have been spent when the window ends, at this pace",
+        "resets_seconds": "Time until the window ends",
+    }
+    families = {name: GaugeMetricFamily(f"farebox_budget_{name}", text, labels=labels) for name, text in names.items()}
+    tightest: dict[tuple[str, ...], BudgetState] = {}
+    for state in now.budgets:
+        key: tuple[str, ...] = (state.budget.owner, state.budget.per, state.budget.currency)
+        if key not in tightest or state.free < tightest[key].free:
+            tightest[key] = state
+    for key, state in tightest.items():
+        families["limit"].add_metric(key, state.budget.limit / NANO)
+        families["spent"].add_metric(key, state.settled / NANO)
+        families["held"].add_metric(key, state.held / NANO)
+        families["remaining"].add_metric(key, max(0, state.free) / NANO)
+        families["forecast"].add_metric(key, state.forecast(now.at) / NANO)
+        if state.budget.per != "total":
+            families["resets_seconds"].add_metric(key, (state.ends - now.at) / MICROS)
+    yield from families.values()
+
+
+def _prices(now: Now) -> Metric:
+    """What each model costs at this instant; absent where nothing is known. Of several rates, the first."""
+    family = GaugeMetricFamily(
+        "farebox_price", "Price per million tokens now", labels=("vendor", "model", "kind", "currency")
+    )
+    for model in now.snapshot.catalog.models.values():
+        try:
+            price = model.timeline.at(now.at)
+        except Unpriced:
+            continue
+        rates = price.rates[0]
+        shown = {
+            "input": rates.input,
+            "cache_read": rates.cache_read,
+            "cache_write": rates.cache_write_5m,
+            "output": rates.output,
+        }
+        for kind, pico in shown.items():
+            if pico is not None:
+                family.add_metric((model.vendor, model.name, kind, price.currency), pico / 10**6)
+    return family

@@ -1,0 +1,96 @@
+"""The vendors' refusals: status, code → a body in OpenAI's shape. Pure."""
+
+from typing import Any
+
+# status → (type, code, param, message); `{model}` and `{input}` are filled in.
+_BY_STATUS: dict[int, tuple[str, str | None, str | None, str]] = {
+    400: ("invalid_request_error", None, None, "Invalid request: the mock was asked to refuse it."),
+    401: (
+        "invalid_request_error",
+        "invalid_api_key",
+        None,
+        "Incorrect API key provided: {key}. You can find your API key in the vendor's console.",
+    ),
+    # DeepSeek's, odd code and all: the best known vendor with this status.
+    402: ("unknown_error", "invalid_request_error", None, "Insufficient Balance"),
+    403: (
+        "request_forbidden",
+        "unsupported_country_region_territory",
+        None,
+        "Country, region, or territory not supported",
+    ),
+    404: (
+        "invalid_request_error",
+        "model_not_found",
+        None,
+        "The model `{model}` does not exist or you do not have access to it.",
+    ),
+    413: ("invalid_request_error", "request_too_large", None, "The request is too large."),
+    429: (
+        "requests",
+        "rate_limit_exceeded",
+        None,
+        "Rate limit reached for {model} on requests per min (RPM): Limit 500, Used 500, Requested 1. Please try again in 1s.",
+    ),
+    500: (
+        "server_error",
+        None,
+        None,
+        "The server had an error while processing your request. Sorry about that!",
+    ),
+    503: ("service_unavailable_error", None, None, "The engine is currently overloaded, please try again later."),
+}
+_BY_CODE: dict[str, tuple[str, str | None, str]] = {
+    "context_length_exceeded": (
+        "invalid_request_error",
+        "messages",
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in {input} tokens.",
+    ),
+    "content_policy_violation": ("invalid_request_error", None, "Your request was rejected by the safety system."),
+    "content_filter": ("invalid_request_error", None, "The response was filtered due to the prompt."),
+    "unsupported_parameter": (
+        "invalid_request_error",
+        "max_tokens",
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    ),
+    "insufficient_quota": (
+        "insufficient_quota",
+        None,
+        "You exceeded your current quota, please check your plan and billing details.",
+    ),
+    "rate_limit_exceeded": ("tokens", None, "Rate limit reached on tokens per min (TPM). Please try again in 1s."),
+}
+
+
+class Refused(Exception):
+    """An answer that is an error; `body` is what goes on the wire."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(body["error"]["message"])
+        self.status, self.body = status, body
+
+
+def body(status: int, code: str = "", *, model: str = "", prompt: int = 0, key: str = "") -> dict[str, Any]:
+    """The error body of a status, or of a status with this code."""
+    kind, usual, param, message = _BY_STATUS.get(status) or _BY_STATUS[500 if status >= 500 else 400]
+    if code and code != usual:
+        usual = code
+        kind, param, message = _BY_CODE.get(code, (kind, param, message))
+    # A context error about few tokens would contradict itself.
+    said = message.replace("{model}", model).replace("{input}", str(max(prompt, 128_001))).replace("{key}", key)
+    return {"error": {"message": said, "type": kind, "param": param, "code": usual}}
+
+
+def refusal(status: int, code: str = "", *, model: str = "", prompt: int = 0, key: str = "") -> Refused:
+    return Refused(status, body(status, code, model=model, prompt=prompt, key=key))
+
+
+def invalid(message: str, param: str | None = None, code: str | None = None) -> Refused:
+    """A request the vendor cannot read."""
+    return Refused(400, {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}})
+
+
+def headers(refused: Refused) -> dict[str, str]:
+    """A rate limit passes, and says when; a used-up quota does not."""
+    passes = refused.status == 429 and refused.body["error"]["code"] != "insufficient_quota"
+    return {"Retry-After": "1", "x-ratelimit-remaining-requests": "0"} if passes else {}

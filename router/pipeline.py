@@ -1,0 +1,164 @@
+"""The program, left to right: a request is read, measured, decided, paid for, relayed.
+
+    client ──► read ──► measure ──► candidates ──► decide ──► reserve ──► relay ──► vendor
+
+What follows a reservation (usage, charge, ledger, accounts, metrics) happens in `settlement`, out of the request's reach.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from router.clock import Clock
+from router.core import jsonio
+from router.core.catalog import Caller, ChatRequest, Endpoint, Route, candidates, require_known_vendors
+from router.core.errors import (
+    ContentFiltered,
+    ContextTooLong,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    RouterError,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from router.core.explain import explain
+from router.core.failure import Failure, Fault
+from router.core.policy import Decision, Market, Plan, decide
+from router.dialects import openai
+from router.habits import Habits
+from router.relay import Reply, relay
+from router.settlement import Settlement, Tally, Ticket, new_request_id
+from router.snapshot import Snapshot
+from router.tokenizer import Tokenizer
+from router.upstream import Upstream
+
+MAX_ATTEMPTS = 3  # a request that three vendors could not serve is told so, while its client still waits
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What came in."""
+
+    endpoint: Endpoint
+    raw: bytes
+    headers: Mapping[str, str]
+    caller: Caller
+    began: float  # seconds on the measuring clock
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything with a life of its own that a request uses."""
+
+    tokenizer: Tokenizer
+    upstream: Upstream
+    settlement: Settlement
+    habits: Habits
+    clock: Clock
+    on_decision: Callable[[str, Caller, Decision], None]
+    on_fallback: Callable[[str, str, str], None]
+    on_overhead: Callable[[float], None]
+    decided: dict[str, Decision] = field(default_factory=dict)
+
+
+async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
+    """Answer one request: the diagram above, left to right. Raises RouterError only while nothing has been sent."""
+    chat = openai.read(inbound.endpoint, inbound.raw, inbound.headers)
+    route = snapshot.catalog.route(chat.asked, inbound.caller)
+    decision, ticket = await choose(chat, route, inbound.caller, snapshot, services)
+    services.on_decision(ticket.id, inbound.caller, decision)
+    if chat.wishes.dry_run:
+        await _dry_run(ticket, reply)
+        return
+    plans, failed = decision.plans, list[Tally]()
+    while plans:
+        async with services.settlement.reserve(ticket, plans, len(failed) + 1) as tally:
+            await relay(chat, tally, reply, services.upstream, services.clock)
+            plans = _left_to_try(plans, tally, len(failed) + 1)
+            tally.final = not plans
+        services.on_overhead(tally.overhead_s(inbound.began))
+        if tally.answered or tally.left:
+            return
+        failed.append(tally)
+        if plans:
+            services.on_fallback(route.name, tally.plan.model.name, plans[0].model.name)
+    raise _every_attempt_failed(failed)
+
+
+async def choose(
+    chat: ChatRequest, route: Route, caller: Caller, snapshot: Snapshot, services: Services
+) -> tuple[Decision, Ticket]:
+    """Measure the prompt and decide; sends nothing. Raises what `decide` raises."""
+    require_known_vendors(chat.wishes, snapshot.vendors)
+    considered = candidates(chat, route)
+    encodings = {candidate.model.counting.encoding for candidate in considered}
+    measure = await services.tokenizer.measure(chat.prompt, encodings)
+    soft = await services.settlement.only_cheap(caller)
+    now = services.clock.now()
+    market = Market(now, snapshot.rates.at(now), services.habits.expected_output)
+    decision = decide(chat, route, caller, considered, measure, market, soft)
+    ticket = Ticket(new_request_id(now), chat, caller, decision, market.rates, snapshot.rates.reporting)
+    return decision, ticket
+
+
+async def _dry_run(ticket: Ticket, reply: Reply) -> None:
+    """Answer with the decision and its reasons; nobody is called, nothing is held."""
+    plan = ticket.decision.plans[0]
+    headers = {
+        "content-type": "application/json",
+        "x-farebox-request-id": ticket.id,
+        "x-farebox-model": plan.model.name,
+        "x-farebox-vendor": plan.model.vendor,
+        "x-farebox-tier": str(plan.model.tier),
+        "x-farebox-reason": ticket.decision.reason,
+    }
+    told = {"object": "farebox.decision", "id": ticket.id, **explain(ticket.decision, ticket.currency)}
+    await reply.send(200, jsonio.dumps(told), headers)
+
+
+def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int) -> tuple[Plan, ...]:
+    """The plans after this attempt: none once it has answered, once it is the caller's fault, or after enough tries."""
+    if tally.answered or tally.left or (tally.failure and tally.failure.callers) or tried >= MAX_ATTEMPTS:
+        return ()
+    return tuple(plan for plan in plans if plan.model is not tally.plan.model)
+
+
+def _every_attempt_failed(failed: list[Tally]) -> RouterError:
+    """One error for all attempts, each named; the caller's own fault keeps the vendor's message."""
+    failures = [tally.failure or Failure(Fault.SERVER, "no answer") for tally in failed]
+    last = failures[-1]
+    if last.callers:
+        kind = {Fault.CONTEXT_TOO_LONG: ContextTooLong, Fault.CONTENT_FILTERED: ContentFiltered}
+        return kind.get(last.fault, InvalidRequest)(last.message, details=_told(failed))
+    named = "; ".join(
+        f"{tally.plan.model.name} ({tally.plan.model.vendor}): {failure}"
+        for tally, failure in zip(failed, failures, strict=True)
+    )
+    faults = {failure.fault for failure in failures}
+    waits = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
+    wait = min(waits, default=None)
+    if faults == {Fault.RATE_LIMITED}:
+        return RateLimited(
+            f"every candidate is rate limited: {named}", retry_after_s=wait or 1.0, details=_told(failed)
+        )
+    if faults <= {Fault.RATE_LIMITED, Fault.OVERLOADED}:
+        return Overloaded(f"every candidate is overloaded: {named}", retry_after_s=wait or 1.0, details=_told(failed))
+    kind_of_error = UpstreamTimeout if faults == {Fault.TIMEOUT} else UpstreamFailed
+    return kind_of_error(f"every attempt failed: {named}", retry_after_s=wait, details=_told(failed))
+
+
+def _told(failed: list[Tally]) -> Mapping[str, object]:
+    """Each attempt, for programs."""
+    return {
+        "request_id": failed[-1].attempt.request_id,
+        "attempts": [
+            {
+                "model": tally.attempt.model,
+                "vendor": tally.attempt.vendor,
+                "status": tally.failure.status if tally.failure else None,
+                "fault": str(tally.failure.fault) if tally.failure else None,
+                "code": tally.failure.code if tally.failure else None,
+            }
+            for tally in failed
+        ],
+    }

@@ -1,0 +1,245 @@
+"""The configuration file, as written: docs/configuration.md explains each key.
+
+These models check one value at a time; what must fit together (a route's models, a team's routes, prices, rates) is
+checked where the snapshot is compiled. Either way every problem is reported at once, with file, line and key.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from router.core.catalog import Tier
+from router.core.limits import Period
+from router.core.money import Rate, amount_nano
+from router.pricebook import Amount, PriceSettings, Strict, problems_of
+from router.yamlfile import BadConfiguration, YamlFile, load
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+CAPABILITIES = ("tools", "images", "json_schema", "audio")
+
+
+def _seconds(value: Any) -> Any:
+    """5, "5s", "500ms", "2m", "1h"."""
+    if isinstance(value, str):
+        found = _DURATION.fullmatch(value.strip())
+        if not found:
+            raise ValueError("a duration is written 500ms, 5s, 2m or 1h")
+        return float(found[1]) * _SECONDS[found[2]]
+    return value
+
+
+def _money(value: Any) -> int:
+    """An amount as nano-units; exact, from a number or a string."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("an amount is a number or a string")  # noqa: TRY004 (pydantic turns ValueErrors into problems)
+    return amount_nano(value)
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Money = Annotated[int, BeforeValidator(_money)]
+Quality = Annotated[float, Field(ge=0, le=1)]
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s|,]+$")]
+
+
+class ServerSettings(Strict):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1)
+    admin_key: SecretStr | None = None
+    max_body_bytes: int = Field(default=20 * 2**20, ge=1024)
+    open_page: bool = False
+    budget_wait: Seconds = 5.0
+    drain: Seconds = 30.0
+    reload_every: Seconds = 2.0
+
+    @field_validator("workers")
+    @classmethod
+    def _one_for_now(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("this version serves from one process; run one worker")
+        return value
+
+
+class RateSettings(Strict):
+    start: date | datetime = Field(alias="from")
+    rate: Amount
+
+    @field_validator("rate")
+    @classmethod
+    def _is_positive(cls, value: Amount) -> Amount:
+        Rate.of(value)
+        return value
+
+
+class TimeoutSettings(Strict):
+    connect: Seconds = 5.0
+    first_byte: Seconds = 120.0
+    idle: Seconds = 120.0
+    total: Seconds = 900.0
+
+
+class VendorSettings(Strict):
+    api_key: SecretStr | None = None
+    api_keys: list[SecretStr] = Field(default_factory=list)
+    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    dialect: Literal["openai"] | None = None
+    currency: Currency | None = None
+    timeout: TimeoutSettings = TimeoutSettings()
+    headers: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every credential; a blank one is none."""
+        found = [self.api_key, *self.api_keys]
+        return tuple(key.get_secret_value() for key in found if key is not None and key.get_secret_value())
+
+
+class ModelSettings(Strict):
+    vendor: str
+    name: str | None = None
+    tier: Tier | None = None
+    quality: Quality | None = None
+    price: PriceSettings | list[PriceSettings] | Literal["free"] | None = None
+    priced_as: str | None = None
+    context_window: int | None = Field(default=None, gt=0)
+    max_output: int | None = Field(default=None, gt=0)
+    lacks: list[Literal["tools", "images", "json_schema", "audio"]] | None = None
+    kind: Literal["chat", "embedding"] | None = None
+
+
+class RouteSettings(Strict):
+    tiers: list[Tier] = Field(default_factory=list)
+    models: list[str] = Field(default_factory=list)
+    quality: Quality | None = None
+    max_output_tokens: int | None = Field(default=None, gt=0)
+    min_output_tokens: int = Field(default=1, gt=0)
+    fallback: list[str] = Field(default_factory=list)
+    on_unmet: Literal["flagship", "refuse"] = "flagship"
+
+    @model_validator(mode="after")
+    def _names_something(self) -> "RouteSettings":
+        if not self.tiers and not self.models:
+            raise ValueError("name `tiers` or `models`")
+        return self
+
+
+class BudgetSettings(Strict):
+    limit: Money
+    currency: Currency | None = None
+    per: Period
+    timezone: str = "UTC"
+    on_exceed: Literal["refuse", "allow"] = "refuse"
+    soft: float | None = Field(default=None, gt=0, lt=1)
+    on_soft: Literal["cheap"] = "cheap"
+
+
+class KeySettings(Strict):
+    name: Name
+    value: SecretStr | None = None
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    expires: date | datetime | None = None
+    budgets: list[BudgetSettings] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_one_secret(self) -> "KeySettings":
+        if (self.value is None) == (self.sha256 is None):
+            raise ValueError("give either `value` or its `sha256`")
+        if self.value is not None and len(self.value.get_secret_value()) < MIN_KEY_LENGTH:
+            raise ValueError(f"a key has at least {MIN_KEY_LENGTH} characters")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """The hash that callers are found by."""
+        return self.sha256 or hash_key(self.value.get_secret_value() if self.value else "")
+
+
+MIN_KEY_LENGTH = 8
+
+
+def hash_key(value: str) -> str:
+    """How keys are stored. They are random and long, so a plain hash is enough and stays cheap on every request."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class LimitSettings(Strict):
+    requests_per_minute: int | None = Field(default=None, gt=0)
+    tokens_per_minute: int | None = Field(default=None, gt=0)
+    concurrent: int | None = Field(default=None, gt=0)
+
+
+class TeamSettings(Strict):
+    keys: list[KeySettings] = Field(default_factory=list)
+    routes: list[str] | None = None
+    models: list[str] = Field(default_factory=list)
+    quality: Quality | None = None
+    budgets: list[BudgetSettings] | None = None
+    limits: LimitSettings = LimitSettings()
+
+
+class MockSettings(Strict):
+    port: int = Field(default=0, ge=0, le=65535)
+    pace: float = Field(default=1.0, ge=0)
+
+
+class Settings(Strict):
+    """The whole file."""
+
+    server: ServerSettings = ServerSettings()
+    store: str = "sqlite:///var/farebox.db"
+    accounts: str | None = None
+    currency: Currency = "USD"
+    exchange_rates: dict[Currency, list[RateSettings]] = Field(default_factory=dict)
+    prices: list[str] = Field(default_factory=lambda: ["builtin"])
+    vendors: dict[Name, VendorSettings] = Field(default_factory=dict)
+    models: dict[Name, ModelSettings] = Field(default_factory=dict)
+    routes: dict[Name, RouteSettings] = Field(default_factory=dict)
+    teams: dict[Name, TeamSettings] = Field(default_factory=dict)
+    budgets: list[BudgetSettings] = Field(default_factory=list)
+    mock: MockSettings | None = None
+
+    @field_validator("mock", mode="before")
+    @classmethod
+    def _true_is_enough(cls, value: Any) -> Any:
+        return {} if value is True else None if value is False else value
+
+    @field_validator("store")
+    @classmethod
+    def _is_sqlite(cls, value: str) -> str:
+        if not value.startswith("sqlite:///") or value == "sqlite:///":
+            raise ValueError("this version stores in SQLite: sqlite:///var/farebox.db, or sqlite:////absolute/path.db")
+        return value
+
+    @field_validator("accounts")
+    @classmethod
+    def _is_in_the_process(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("this version keeps accounts in the process that serves; leave it null")
+        return value
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.store.removeprefix("sqlite:///"))
+
+
+def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Settings, YamlFile]:
+    """Read and check a configuration file.
+
+    Raises:
+        BadConfiguration: every problem that can be seen in the file itself.
+
+    """
+    file = load(path, environment)
+    if not isinstance(file.data, dict):
+        raise BadConfiguration([file.problem((), "the file must be a mapping; see config/farebox.yaml")])
+    try:
+        return Settings.model_validate(file.data), file
+    except ValidationError as error:
+        raise BadConfiguration(problems_of(error, file)) from None

@@ -1,0 +1,352 @@
+"""Settings compiled to one frozen object: a request reads it once and keeps it to the end.
+
+Everything that must fit together is checked here, all of it, so that a configuration that starts is one that can serve.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from router import vendors
+from router.core.catalog import (
+    Access,
+    Caller,
+    Catalog,
+    Model,
+    RateLimits,
+    Route,
+    Tier,
+    Timeouts,
+    Vendor,
+)
+from router.core.currency import ExchangeRates
+from router.core.limits import Budget, micros
+from router.core.money import Rate
+from router.core.prices import Timeline
+from router.core.tokens import OPENAI, Counting
+from router.pricebook import BookModel, PriceBook, PriceSettings, free_timeline, read_books, timelines
+from router.settings import BudgetSettings, ModelSettings, Settings, read
+from router.stores.ports import StoredKey
+from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The configuration of one moment."""
+
+    settings: Settings
+    catalog: Catalog
+    callers: Mapping[str, Caller]  # sha256 of the key → who it is
+    teams: Mapping[str, Caller]  # by name, as a caller without a key: for stored keys, `explain` and the page
+    rates: ExchangeRates
+    budgets: tuple[Budget, ...]
+    encodings: tuple[str, ...]
+    warnings: tuple[Problem, ...] = ()
+    path: Path | None = None
+    loaded_at: int = 0
+
+    @property
+    def vendors(self) -> frozenset[str]:
+        return frozenset(model.vendor for model in self.catalog.models.values())
+
+    def with_keys(self, stored: Sequence[StoredKey]) -> Mapping[str, Caller]:
+        """The callers with those added whose keys are in the store; a key of a team that is gone is nobody's."""
+        callers = dict(self.callers)
+        for key in stored:
+            if key.revoked is None and (team := self.teams.get(key.team)):
+                callers.setdefault(key.sha256, _caller(team, key.name, (), key.expires))
+        return callers
+
+
+def _caller(team: Caller, key: str, budgets: tuple[Budget, ...], expires: int | None) -> Caller:
+    return replace(team, key=key, budgets=(*budgets, *team.budgets), expires=expires)
+
+
+def load(path: Path, mock_url: str | None = None, environment: Mapping[str, str] | None = None) -> Snapshot:
+    """Read, check and compile a configuration.
+
+    Args:
+        path: the YAML file; price books are found relative to it.
+        mock_url: where the mock vendors are, for a configuration with `mock`.
+        environment: for `${NAME}`; the process's own by default.
+
+    Raises:
+        BadConfiguration: with every problem of the configuration and its price books.
+
+    """
+    settings, file = read(path, environment)
+    return compile_settings(settings, file, path.parent, mock_url)
+
+
+def compile_settings(settings: Settings, file: YamlFile, folder: Path, mock_url: str | None = None) -> Snapshot:
+    """Checked settings as a snapshot. Raises `BadConfiguration`."""
+    compiler = _Compiler(settings, file, mock_url)
+    compiler.read_books(folder)
+    models = compiler.models()
+    routes = compiler.routes(models)
+    shared = compiler.budgets(settings.budgets, "*", ("budgets",))
+    teams, callers = compiler.teams(routes, shared)
+    compiler.check_currencies()
+    if compiler.problems:
+        raise BadConfiguration(compiler.problems)
+    by_vendor = {f"{m.vendor}/{name}": m for m in models.values() for name in (m.name, m.wire_name)}
+    return Snapshot(
+        settings=settings,
+        catalog=Catalog(models, routes, by_vendor),
+        callers=callers,
+        teams=teams,
+        rates=compiler.rates(),
+        budgets=tuple(compiler.all_budgets),
+        encodings=tuple(sorted({model.counting.encoding for model in models.values()})),
+        warnings=tuple(compiler.warnings),
+        path=Path(file.name),
+    )
+
+
+@dataclass(slots=True)
+class _Compiler:
+    """Collects problems instead of stopping at the first."""
+
+    settings: Settings
+    file: YamlFile
+    mock_url: str | None
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    book: PriceBook = field(default_factory=PriceBook)
+    all_budgets: list[Budget] = field(default_factory=list)
+    used_currencies: dict[str, Key] = field(default_factory=dict)
+
+    def problem(self, key: Key, message: str) -> None:
+        self.problems.append(self.file.problem(key, message))
+
+    def read_books(self, folder: Path) -> None:
+        places: list[tuple[Key, Path | Literal["builtin"]]] = [
+            (("prices", i), "builtin" if place == "builtin" else folder / place)
+            for i, place in enumerate(self.settings.prices)
+        ]
+        try:
+            self.book = read_books(places, {model.vendor for model in self.settings.models.values()})
+        except BadConfiguration as error:
+            self.problems += error.problems
+
+    # Vendors and models
+
+    def _access(self, name: str) -> Access | None:
+        told, key = self.settings.vendors[name], ("vendors", name)
+        known = vendors.find(name)
+        if known is None:
+            if told.base_url is None and not self.mock_url:
+                self.problem(key, f"not a vendor that Farebox knows ({', '.join(vendors.MODULES)}); give it a base_url")
+                return None
+            if told.dialect is None:
+                self.problem(key, "not a vendor that Farebox knows; give it a `dialect` (openai)")
+                return None
+            known = Vendor(name, told.base_url or "", told.currency or self.settings.currency, told.dialect)
+        elif told.currency and told.currency != known.currency:
+            known = replace(known, currency=told.currency)
+        url = told.base_url or (f"{self.mock_url}/{name}/v1" if self.mock_url else known.base_url)
+        if not url:
+            self.problem(key, "this vendor has no common address; set base_url")
+            return None
+        keys = told.keys
+        if not keys and self.mock_url:
+            keys = ("mock",)
+        elif not keys and told.base_url is None and name != "ollama":
+            self.problem(key, "has no api_key")
+        t = told.timeout
+        timeouts = Timeouts(t.connect, t.first_byte, t.idle, t.total)
+        return Access(known, url.rstrip("/"), keys, timeouts, tuple(told.headers.items()))
+
+    def models(self) -> dict[str, Model]:
+        accesses = {name: self._access(name) for name in self.settings.vendors}
+        out = {}
+        for name, told in self.settings.models.items():
+            key = ("models", name)
+            if told.vendor not in accesses:
+                self.problem((*key, "vendor"), f"{told.vendor!r} is not under `vendors`")
+                continue
+            access = accesses[told.vendor]
+            if access is not None and (model := self._model(name, told, access, key)) is not None:
+                out[name] = model
+        return out
+
+    def _model(self, name: str, told: ModelSettings, access: Access, key: Key) -> Model | None:
+        wire_name = told.name or name
+        known = self.book.find(told.vendor, told.priced_as or wire_name)
+        tier = told.tier or (known.tier if known else None)
+        if tier is None:
+            self.problem(key, "its tier is not known; set `tier` to free, cheap, mid or flagship")
+            return None
+        timeline = self._timeline(name, told, known, access.vendor.currency, tier, key)
+        if timeline is None:
+            return None
+        for price in timeline.prices:
+            self.used_currencies.setdefault(price.currency, key)
+        quality = told.quality if told.quality is not None else 1.0 if tier is Tier.FLAGSHIP else None
+        return Model(
+            name=name,
+            wire_name=wire_name,
+            access=access,
+            tier=tier,
+            timeline=timeline,
+            quality=quality,
+            context_window=told.context_window or (known.context_window if known else None),
+            max_output=told.max_output or (known.max_output if known else None),
+            lacks=frozenset(told.lacks) if told.lacks is not None else known.lacks if known else frozenset(),
+            kind=told.kind or (known.kind if known else "chat"),
+            counting=_counting(access.vendor, wire_name),
+        )
+
+    def _timeline(
+        self, name: str, told: ModelSettings, known: BookModel | None, currency: str, tier: Tier, key: Key
+    ) -> Timeline | None:
+        """A model's prices: its own, or the price book's in the vendor's currency."""
+        if told.price == "free":
+            return free_timeline(name, currency)
+        if told.price is not None:
+            entries: list[PriceSettings] = told.price if isinstance(told.price, list) else [told.price]
+            found = timelines(name, entries, ZoneInfo("UTC"), tier, self.file, (*key, "price"), self.problems)
+            if len(found) > 1:
+                self.problem((*key, "price"), "is in more than one currency")
+            return next(iter(found.values()), None)
+        shown = f"{told.vendor}/{told.priced_as or told.name or name}"
+        if known is None:
+            self.problem(key, f"no price book has {shown}; give it a `price`, a `priced_as`, or say `price: free`")
+            return None
+        timeline = known.timeline(currency)
+        if timeline is None:
+            have = ", ".join(known.timelines) or "nothing"
+            self.problem(key, f"{shown} has no price in {currency}, only in {have}; set the vendor's `currency`")
+        return timeline
+
+    # Routes
+
+    def routes(self, models: Mapping[str, Model]) -> dict[str, Route]:
+        out = {}
+        for name, told in self.settings.routes.items():
+            key = ("routes", name)
+            if name in self.settings.models:
+                self.problem(key, "a model has this name too; a request could mean either")
+            named = self._named(told.models, models, (*key, "models"))
+            if not told.models:
+                named = [model for model in models.values() if model.kind == "chat"]
+            chosen = [model for model in named if not told.tiers or model.tier in told.tiers]
+            if not chosen and not self.problems:
+                self.problem(key, "has no model: none is of these tiers")
+            out[name] = Route(
+                name=name,
+                models=tuple(chosen),
+                quality=told.quality,
+                max_output_tokens=told.max_output_tokens,
+                min_output_tokens=told.min_output_tokens,
+                fallback=tuple(self._named(told.fallback, models, (*key, "fallback"))),
+                on_unmet=told.on_unmet,
+            )
+        return out
+
+    def _named(self, names: Sequence[str], models: Mapping[str, Model], key: Key) -> list[Model]:
+        for i, name in enumerate(names):
+            if name not in self.settings.models:
+                self.problem((*key, i), f"{name!r} is not under `models`")
+        return [models[name] for name in names if name in models]
+
+    # Teams, keys and budgets
+
+    def teams(
+        self, routes: Mapping[str, Route], shared: tuple[Budget, ...]
+    ) -> tuple[dict[str, Caller], dict[str, Caller]]:
+        teams: dict[str, Caller] = {}
+        callers: dict[str, Caller] = {}
+        for name, told in self.settings.teams.items():
+            key = ("teams", name)
+            if "/" in name:
+                self.problem(key, "a team's name holds no slash")
+            for i, route in enumerate(told.routes or ()):
+                if route not in routes:
+                    self.problem((*key, "routes", i), f"{route!r} is not under `routes`")
+            for i, model in enumerate(told.models):
+                if model != "*" and model not in self.settings.models:
+                    self.problem((*key, "models", i), f"{model!r} is not under `models`")
+            if told.budgets is None:
+                self.warnings.append(
+                    self.file.problem(key, "has no budgets: unlimited; `budgets: []` says so on purpose")
+                )
+            own = self.budgets(told.budgets or (), name, (*key, "budgets"))
+            limits = RateLimits(told.limits.requests_per_minute, told.limits.tokens_per_minute, told.limits.concurrent)
+            team = teams[name] = Caller(
+                name,
+                "",
+                (*own, *shared),
+                None if told.routes is None else frozenset(told.routes),
+                frozenset(told.models),
+                told.quality,
+                limits,
+            )
+            for i, key_told in enumerate(told.keys):
+                at = (*key, "keys", i)
+                if key_told.digest in callers:
+                    self.problem(at, "this key is already somebody's")
+                extra = self.budgets(key_told.budgets, f"{name}/{key_told.name}", (*at, "budgets"))
+                expires = None
+                if key_told.expires is not None:
+                    end = key_told.expires
+                    moment = end if isinstance(end, datetime) else datetime.combine(end, time(), UTC)
+                    expires = micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+                callers[key_told.digest] = _caller(team, key_told.name, extra, expires)
+        return teams, callers
+
+    def budgets(self, told: Sequence[BudgetSettings], owner: str, key: Key) -> tuple[Budget, ...]:
+        out: list[Budget] = []
+        for i, budget in enumerate(told):
+            currency = budget.currency or self.settings.currency
+            self.used_currencies.setdefault(currency, (*key, i))
+            try:
+                zone = ZoneInfo(budget.timezone)
+            except (ZoneInfoNotFoundError, ValueError):
+                self.problem((*key, i, "timezone"), f"{budget.timezone!r} is not a time zone")
+                continue
+            made = Budget(
+                owner=owner,
+                limit=budget.limit,
+                currency=currency,
+                per=budget.per,
+                zone=zone,
+                zone_name=budget.timezone,
+                soft=None if budget.soft is None else int(budget.limit * budget.soft),
+                on_soft=budget.on_soft,
+                on_exceed=budget.on_exceed,
+            )
+            if made.account in {other.account for other in out}:
+                self.problem((*key, i), "a second budget for the same window and currency; keep the lower one")
+            out.append(made)
+        self.all_budgets += out
+        return tuple(out)
+
+    # Money
+
+    def check_currencies(self) -> None:
+        """Every currency in use needs a rate, or nothing priced in it could be charged."""
+        for currency, key in self.used_currencies.items():
+            if currency != self.settings.currency and currency not in self.settings.exchange_rates:
+                self.problem(key, f"is in {currency}, which has no entry in `exchange_rates`")
+
+    def rates(self) -> ExchangeRates:
+        dated = {}
+        for currency, entries in self.settings.exchange_rates.items():
+            rows = []
+            for entry in entries:
+                start = entry.start if isinstance(entry.start, datetime) else datetime.combine(entry.start, time(), UTC)
+                rows.append((micros(start if start.tzinfo else start.replace(tzinfo=UTC)), Rate.of(entry.rate)))
+            dated[currency] = rows
+        return ExchangeRates(self.settings.currency, dated)
+
+
+def _counting(vendor: Vendor, wire_name: str) -> Counting:
+    """How a model counts: exactly, where its vocabulary is known, else as its vendor's default says."""
+    matches = [(len(prefix), encoding) for prefix, encoding in vendor.exact_models if wire_name.startswith(prefix)]
+    if not matches:
+        return vendor.counting
+    return replace(OPENAI, encoding=max(matches)[1])

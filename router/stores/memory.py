@@ -1,0 +1,124 @@
+"""Accounts in the process's own memory: for one process, rebuilt from the ledger at start.
+
+Nothing here awaits between reading and writing, so on one event loop every call is atomic.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from router.core.entry import Charges
+from router.core.limits import Budget, BudgetState
+
+
+@dataclass(slots=True)
+class _Counter:
+    """One window of one account, in nano-units."""
+
+    start: int
+    end: int
+    settled: int = 0
+    held: int = 0
+
+
+@dataclass(slots=True)
+class _Account:
+    current: _Counter
+    earlier: dict[int, _Counter] = field(default_factory=dict)  # windows that still have holds
+
+
+class MemoryAccounts:
+    """See the port `Accounts`."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+        self._holds: dict[str, Charges] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def load(self, budget: Budget, now: int, settled: int) -> None:
+        """Begin an account with what the ledger says was spent in its window; one that is already here is left alone."""
+        if budget.account not in self._accounts:
+            self._accounts[budget.account] = _Account(_Counter(*budget.window(now), settled))
+
+    def knows(self, budget: Budget) -> bool:
+        return budget.account in self._accounts
+
+    def _counter(self, budget: Budget, now: int) -> _Counter:
+        """The account's counter for now, turning to a new window when the old one is over."""
+        account = self._accounts.get(budget.account)
+        if account is None:
+            account = self._accounts[budget.account] = _Account(_Counter(*budget.window(now)))
+        if now >= account.current.end:
+            if account.current.held:
+                account.earlier[account.current.start] = account.current
+            account.current = _Counter(*budget.window(now))
+        return account.current
+
+    async def states(self, budgets: Sequence[Budget], now: int) -> list[BudgetState]:
+        return self.look(budgets, now)
+
+    def look(self, budgets: Sequence[Budget], now: int) -> list[BudgetState]:
+        """`states` for callers that cannot wait, such as a scrape."""
+        out = []
+        for budget in budgets:
+            counter = self._counter(budget, now)
+            out.append(BudgetState(budget, counter.settled, counter.held, counter.start, counter.end))
+        return out
+
+    async def reserve(self, hold_id: str, budgets: Sequence[Budget], holds: Charges) -> bool:
+        if hold_id in self._holds:
+            return True
+        found = []
+        for budget, (account, start, nano) in zip(budgets, holds, strict=True):
+            counter = self._find(account, start)
+            if counter is None:
+                return False
+            if budget.on_exceed == "refuse" and nano > budget.limit - counter.settled - counter.held:
+                return False
+            found.append((counter, nano))
+        for counter, nano in found:
+            counter.held += nano
+        self._holds[hold_id] = holds
+        return True
+
+    async def settle(self, hold_id: str, charges: Charges) -> None:
+        holds = self._holds.pop(hold_id, None)
+        if holds is None:
+            return
+        for account, start, nano in holds:
+            if counter := self._find(account, start):
+                counter.held -= nano
+        for account, start, nano in charges:
+            if counter := self._find(account, start):
+                counter.settled += nano
+        for account, start, _ in holds:
+            earlier = self._accounts[account].earlier
+            if start in earlier and not earlier[start].held:
+                del earlier[start]
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _find(self, account: str, start: int) -> _Counter | None:
+        found = self._accounts.get(account)
+        if found is None:
+            return None
+        return found.current if found.current.start == start else found.earlier.get(start)
+
+    async def changed(self, timeout_s: float) -> bool:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(future)
+        return True
+
+    @property
+    def holding(self) -> bool:
+        """Whether anything is held at all."""
+        return bool(self._holds)

@@ -1,0 +1,131 @@
+"""What the core asks of a store.
+
+*Accounts* answers "may this be spent?" and must be atomic; *Ledger* is the truth and must be durable. Counters can be
+rebuilt from the ledger, so the ledger is written first and accounts follow.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from router.core.entry import Attempt, Charges, Entry
+from router.core.limits import Budget, BudgetState
+
+
+class StoreDown(Exception):
+    """The store cannot be written or read; nothing was promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key made with `farebox keys create`; only its hash is kept."""
+
+    id: str
+    team: str
+    name: str
+    sha256: str
+    created: int  # microseconds since 1970
+    expires: int | None = None
+    revoked: int | None = None
+
+
+class Accounts(Protocol):
+    """Money set aside and spent, per budget and window. Every call is atomic."""
+
+    async def states(self, budgets: Sequence[Budget], now: int) -> list[BudgetState]:
+        """The budgets as they stand."""
+
+    async def reserve(self, hold_id: str, budgets: Sequence[Budget], holds: Charges) -> bool:
+        """Set `holds` aside in all accounts or in none; False if one cannot pay. Idempotent by `hold_id`."""
+
+    async def settle(self, hold_id: str, charges: Charges) -> None:
+        """Replace a hold by what was spent. Idempotent: an unknown or settled `hold_id` changes nothing."""
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait until a hold has been settled somewhere; False after `timeout_s`."""
+
+
+class Ledger(Protocol):
+    """The append-only record. Calls are durable when they return and idempotent by the attempt's id."""
+
+    async def open(self, attempt: Attempt) -> None:
+        """Write down that an attempt is about to be made. Raises `StoreDown`."""
+
+    async def close(self, entry: Entry) -> None:
+        """Append what became of it; a second close of the same attempt changes nothing. Raises `StoreDown`."""
+
+    async def recover(self) -> list[Entry]:
+        """Close every attempt that an earlier process left open, by the rule of `entry.abandoned`."""
+
+    def entries(self, after: int = 0, limit: int = 1000) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        """Rows as exported, with their sequence numbers, in the order in which they were closed."""
+
+    async def spent(self, accounts: Iterable[tuple[Budget, int]]) -> Mapping[str, int]:
+        """What each budget's account has settled in the window that starts at the given instant."""
+
+    async def totals(self) -> list["Total"]:
+        """Every sum that metrics start from."""
+
+
+Labels = tuple[str, str, str, str, str, str, str, str]
+
+
+@dataclass(slots=True)
+class Total:
+    """Sums over ledger entries that share their labels. Amounts are in nano-units."""
+
+    team: str
+    route: str
+    model: str
+    vendor: str
+    tier: str
+    outcome: str
+    currency: str
+    vendor_currency: str
+    attempts: int = 0
+    requests: int = 0
+    cost: int = 0
+    vendor_cost: int = 0
+    estimated_cost: int = 0
+    saved: int = 0
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    @property
+    def labels(self) -> Labels:
+        return (
+            self.team, self.route, self.model, self.vendor, self.tier, self.outcome, self.currency, self.vendor_currency,
+        )  # fmt: skip
+
+    def add(self, entry: Entry) -> None:
+        """Count one more entry."""
+        usage = entry.usage
+        self.attempts += 1
+        self.requests += entry.final
+        self.cost += entry.cost
+        self.vendor_cost += entry.vendor_cost
+        self.estimated_cost += entry.cost if entry.basis == "estimated" else 0
+        self.saved += entry.saved
+        self.input += usage.input_fresh or 0
+        self.cache_read += usage.cache_read or 0
+        self.cache_write += (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+        self.output += usage.output_text or 0
+        self.reasoning += usage.output_reasoning or 0
+
+
+SUMS = (
+    "attempts", "requests", "cost", "vendor_cost", "estimated_cost", "saved", "input", "cache_read", "cache_write",
+    "output", "reasoning",
+)  # fmt: skip
+
+
+def labels_of(entry: Entry) -> Labels:
+    """The labels of the total that an entry belongs to."""
+    a = entry.attempt
+    return (a.team, a.route, a.model, a.vendor, a.tier, entry.outcome, a.currency, a.vendor_currency)
+
+
+TOTAL_FIELDS = ("team", "route", "model", "vendor", "tier", "outcome", "currency", "vendor_currency", *SUMS)

@@ -1,0 +1,72 @@
+"""The SQLite schema, as numbered steps that only go forward. Append; never edit a step that was released."""
+
+STEPS: tuple[str, ...] = (
+    # 1: the spine
+    """
+    CREATE TABLE attempts (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE ledger (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        request_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        team TEXT NOT NULL,
+        key TEXT NOT NULL,
+        route TEXT NOT NULL,
+        model TEXT NOT NULL,
+        vendor TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        basis TEXT NOT NULL,
+        input_fresh INTEGER,
+        cache_read INTEGER,
+        cache_write_5m INTEGER,
+        cache_write_1h INTEGER,
+        output_text INTEGER,
+        output_reasoning INTEGER,
+        cost INTEGER NOT NULL,
+        currency TEXT NOT NULL,
+        vendor_cost INTEGER NOT NULL,
+        vendor_currency TEXT NOT NULL,
+        flagship_cost INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        price TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        final INTEGER NOT NULL,
+        first_byte_ms INTEGER,
+        total_ms INTEGER,
+        hash BLOB NOT NULL
+    );
+    CREATE INDEX ledger_at ON ledger (at);
+
+    CREATE TABLE accounts (account TEXT PRIMARY KEY, live INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE spend (
+        account TEXT NOT NULL, start INTEGER NOT NULL, nano INTEGER NOT NULL, PRIMARY KEY (account, start)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE totals (
+        team TEXT NOT NULL, route TEXT NOT NULL, model TEXT NOT NULL, vendor TEXT NOT NULL, tier TEXT NOT NULL,
+        outcome TEXT NOT NULL, currency TEXT NOT NULL, vendor_currency TEXT NOT NULL,
+        attempts INTEGER NOT NULL, requests INTEGER NOT NULL, cost INTEGER NOT NULL, vendor_cost INTEGER NOT NULL,
+        estimated_cost INTEGER NOT NULL, saved INTEGER NOT NULL, input INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        cache_write INTEGER NOT NULL, output INTEGER NOT NULL, reasoning INTEGER NOT NULL,
+        PRIMARY KEY (team, route, model, vendor, tier, outcome, currency, vendor_currency)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE keys (
+        id TEXT PRIMARY KEY, team TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL, expires INTEGER, revoked INTEGER
+    );
+    """,
+)
+VERSION = len(STEPS)
+
+# The ledger's columns as they are inserted and hashed, in order; `seq` and `hash` come from the ledger itself.
+COLUMNS = (
+    "id", "request_id", "attempt", "at", "team", "key", "route", "model", "vendor", "tier", "outcome", "basis",
+    "input_fresh", "cache_read", "cache_write_5m", "cache_write_1h", "output_text", "output_reasoning",
+    "cost", "currency", "vendor_cost", "vendor_currency", "flagship_cost", "held", "price", "reason", "tags", "final",
+    "first_byte_ms", "total_ms",
+)  # fmt: skip

@@ -1,0 +1,175 @@
+"""The only HTTP client: a call to a vendor becomes an `Exchange`.
+
+An exchange lives on its own. Whoever waits for it may be cancelled (the client left, the server drains) and the
+exchange goes on, so that the settlement can still read what the vendor reports.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+from multidict import CIMultiDict
+
+from router import __version__
+from router.core.catalog import Timeouts
+from router.core.failure import AttemptFailed, Failure, Fault
+
+MAX_REPLY = 64 * 2**20  # bytes of one plain reply: embeddings of thousands of inputs are the largest known
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCall:
+    """One request to a vendor, complete."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeouts: Timeouts
+
+
+class Exchange(Protocol):
+    """A call on its way. Methods raise `AttemptFailed` with what went wrong."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def response(self) -> None:
+        """Wait for the status and the headers; may be awaited again after a cancellation."""
+
+    async def read(self) -> bytes:
+        """The whole body, or the rest of it."""
+
+    async def chunk(self) -> bytes:
+        """The next piece of the body; b"" at its end."""
+
+    def close(self) -> None:
+        """Give the connection up or back; safe to call twice."""
+
+
+class Upstream(Protocol):
+    def open(self, call: UpstreamCall) -> Exchange:
+        """Begin a call; it does not depend on whoever awaits it."""
+
+
+class AiohttpUpstream:
+    """`Upstream` on aiohttp's client: kept-alive connections without a limit of their own, TLS verified, no redirect
+    followed, no cookie kept, no proxy from the environment.
+    """
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=55, ttl_dns_cache=30, enable_cleanup_closed=False)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"farebox/{__version__}", "Accept-Encoding": "identity"},
+            auto_decompress=True,
+            read_bufsize=2**17,
+        )
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def open(self, call: UpstreamCall) -> Exchange:
+        if self._session is None:
+            raise RuntimeError("the upstream is not started")
+        return AiohttpExchange(self._session, call)
+
+
+class AiohttpExchange:
+    """See `Exchange`."""
+
+    __slots__ = ("_call", "_deadline", "_loop", "_reply", "_task", "headers", "status")
+
+    def __init__(self, session: aiohttp.ClientSession, call: UpstreamCall) -> None:
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + call.timeouts.total
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._reply: aiohttp.ClientResponse | None = None
+        # A task, so that the call survives its waiter. The name shows in a task dump.
+        self._task = self._loop.create_task(self._send(session), name=f"upstream {call.url}")
+
+    async def _send(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
+        timeouts = self._call.timeouts
+        return await session.post(
+            self._call.url,
+            data=self._call.body,
+            headers=CIMultiDict(self._call.headers),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=None),
+        )
+
+    async def response(self) -> None:
+        if self._reply is not None:
+            return
+        wait = min(self._call.timeouts.first_byte, self._deadline - self._loop.time())
+        done, _ = await asyncio.wait((self._task,), timeout=max(0.0, wait))
+        if not done:
+            self.close()
+            raise AttemptFailed(Failure(Fault.TIMEOUT, f"no answer within {self._call.timeouts.first_byte:g} s"))
+        try:
+            self._reply = self._task.result()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise AttemptFailed(_failure(error)) from None
+        self.status = self._reply.status
+        self.headers = self._reply.headers
+
+    async def read(self) -> bytes:
+        pieces, size = [], 0
+        while piece := await self.chunk():
+            size += len(piece)
+            if size > MAX_REPLY:
+                self.close()
+                raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
+            pieces.append(piece)
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    async def chunk(self) -> bytes:
+        if self._reply is None:
+            await self.response()
+        reply = self._reply
+        if reply is None:
+            raise RuntimeError("a reply is read before it is there")
+        wait = min(self._call.timeouts.idle, self._deadline - self._loop.time())
+        try:
+            async with asyncio.timeout(wait):
+                return await reply.content.readany()
+        except TimeoutError:
+            self.close()
+            raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self._call.timeouts.idle:g} s")) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise AttemptFailed(_failure(error, begun=True)) from None
+
+    def close(self) -> None:
+        if self._reply is not None:
+            if self._reply.content.at_eof():
+                self._reply.release()
+            else:
+                self._reply.close()
+        elif not self._task.done():
+            self._task.cancel()
+        elif not self._task.cancelled() and self._task.exception() is None:
+            self._task.result().close()
+
+
+def _failure(error: Exception, *, begun: bool = False) -> Failure:
+    """Foreign exceptions become one of ours, in this one place. A connection that was never made cost nothing."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLError):
+        return Failure(Fault.CONNECT, f"no connection: {error}")
+    if isinstance(error, TimeoutError):
+        return Failure(Fault.TIMEOUT, "timed out")
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientConnectionError | OSError):
+        return Failure(
+            Fault.RESET,
+            "the connection ended in the middle of the answer" if begun else "the connection ended before an answer",
+        )
+    return Failure(Fault.GARBAGE, f"the answer cannot be read: {type(error).__name__}")

@@ -1,0 +1,14 @@
+"""Azure OpenAI, v1 wire (learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle). Set `base_url` to
+https://RESOURCE.openai.azure.com/openai/v1; a model's `name` is its deployment.
+"""
+
+from router.core.catalog import Quirks, Vendor
+from router.vendors import openai
+
+VENDOR = Vendor(
+    name="azure-openai",
+    base_url="",
+    currency="USD",
+    quirks=Quirks(cap_field="max_completion_tokens", key_header="api-key"),
+    exact_models=openai.EXACT,
+)

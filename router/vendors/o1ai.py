@@ -1,0 +1,9 @@
+"""01.AI (Yi), platform.lingyiwanwu.com."""
+
+from router.core.catalog import Vendor
+
+VENDOR = Vendor(
+    name="01ai",
+    base_url="https://api.lingyiwanwu.com/v1",
+    currency="CNY",
+)
