@@ -12,7 +12,7 @@ from router.app import Farebox
 from router.auth import identify
 from router.core import jsonio
 from router.core.catalog import Caller, Endpoint
-from router.core.errors import NoSuchModel, Overloaded, RouterError, TooLarge
+from router.core.errors import NoSuchModel, NoSuchPath, Overloaded, RouterError, TooLarge
 from router.dialects import openai
 from router.pipeline import Inbound, serve
 from router.relay import ClientLeft
@@ -161,19 +161,10 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-@web.middleware
-async def unknown_paths(request: web.Request, handler: Any) -> web.StreamResponse:
-    """404 and 405 of the API in the caller's dialect."""
-    try:
-        response: web.StreamResponse = await handler(request)
-    except web.HTTPException as error:
-        if error.status in {404, 405} and request.path.startswith("/v1/"):
-            shown = RouterError(f"{request.method} {request.path} is not an endpoint of Farebox")
-            body = jsonio.loads(openai.show_error(shown))
-            body["error"] |= {"type": "invalid_request_error", "code": "not_found"}
-            return json(body, error.status)
-        raise
-    return response
+async def unknown(request: web.Request) -> web.Response:
+    """A path or a method that is none of the API's, in the caller's dialect."""
+    error = NoSuchPath(f"{request.method} {request.path} is not an endpoint of Farebox")
+    return show(error)
 
 
 def routes() -> list[web.RouteDef]:
@@ -186,4 +177,5 @@ def routes() -> list[web.RouteDef]:
         web.get("/health/live", live),
         web.get("/health/ready", ready),
         web.get("/metrics", metrics),
+        web.route("*", "/v1/{path:.*}", unknown),
     ]

@@ -11,10 +11,13 @@ from typing import Any
 
 from router.clock import Clock
 from router.core.catalog import Caller
+from router.core.entry import Entry
 from router.core.explain import explain
-from router.core.limits import BudgetState
+from router.core.limits import BudgetState, moment
+from router.core.money import show_price
 from router.core.policy import Decision
-from router.core.prices import Unpriced
+from router.core.prices import Price, Unpriced
+from router.gate import Gate
 from router.habits import Habits
 from router.logs import observe as log_entry
 from router.metrics import Metrics, Now
@@ -57,6 +60,7 @@ class Farebox:
     metrics: Metrics = field(init=False)
     settlement: Settlement = field(init=False)
     services: Services = field(init=False)
+    gate: Gate = field(init=False)
     callers: Mapping[str, Caller] = field(init=False)
     kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
     problems: tuple[str, ...] = ()  # why the newest configuration is not the one in force
@@ -73,13 +77,14 @@ class Farebox:
         self.habits = Habits()
         self.metrics = Metrics(self._now)
         self.callers = self.snapshot.callers
+        self.gate = Gate(self.clock)
         self.settlement = Settlement(
             self.accounts, self.ledger, self.tokenizer, self.habits, self.clock,
-            observers=[self.metrics.observe, log_entry], wait_s=server.budget_wait,
+            observers=[self.metrics.observe, self._take_tokens, log_entry], wait_s=server.budget_wait,
         )  # fmt: skip
         self.upstream = self.upstream or AiohttpUpstream()
         self.services = Services(
-            self.tokenizer, self.upstream, self.settlement, self.habits, self.clock,
+            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
         )  # fmt: skip
 
@@ -206,6 +211,9 @@ class Farebox:
             if verdict.lost.startswith("unpriced"):
                 self.metrics.unpriced[verdict.model.vendor, verdict.model.name] += 1
 
+    def _take_tokens(self, entry: Entry) -> None:
+        self.gate.observe(entry, self.snapshot.teams)
+
     def _fell_back(self, route: str, tried: str, then: str) -> None:
         self.metrics.fallbacks[route, tried, then] += 1
 
@@ -240,11 +248,25 @@ class Farebox:
             out.append(
                 {
                     "model": model.name, "vendor": model.vendor, "tier": str(model.tier), "price": shown,
-                    "since": current and current.label, "source": current and current.source,
+                    "currency": current and current.currency, "rates": current and _rates(current),
+                    "from": current and _shown(current.start), "since": current and current.label, "source": current and current.source,
                     "confidence": current and current.confidence, "next": upcoming, "unpriced": why,
                 }
             )  # fmt: skip
         return out
+
+
+def _rates(price: Price) -> list[dict[str, str | None]]:
+    """Amounts per million tokens; several where the price depends on the request."""
+    kinds = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
+    return [
+        {kind: None if (pico := getattr(rates, kind)) is None else show_price(pico) for kind in kinds}
+        for rates in price.rates
+    ]
+
+
+def _shown(at: int | None) -> str | None:
+    return None if at is None else moment(at).isoformat().replace("+00:00", "Z")
 
 
 def _stat(file: Path) -> tuple[str, int, int]:

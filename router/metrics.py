@@ -5,12 +5,13 @@ double holds that up to nine million units). Counters begin with what the ledger
 Label values are configured names; anything else becomes `other`.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router.core.entry import Entry
@@ -53,35 +54,25 @@ class Metrics(Collector):
         self.reloads: Counter[str] = Counter()
         self.registry = CollectorRegistry()
         self.registry.register(self)
-        self.overhead = Histogram(
-            "farebox_overhead_seconds",
-            "Time of a request that is Farebox's own",
-            buckets=OVERHEAD_BUCKETS,
-            registry=self.registry,
-        )
         gen_ai = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
-        self._tokens = Histogram(
+        self.overhead = Distribution(
+            "farebox_overhead_seconds", "Time of a request that is Farebox's own", (), OVERHEAD_BUCKETS
+        )
+        self._tokens = Distribution(
             "gen_ai_client_token_usage",
             "Tokens per attempt, as billed",
             (*gen_ai, "gen_ai_token_type"),
-            buckets=TOKEN_BUCKETS,
-            registry=self.registry,
+            TOKEN_BUCKETS,
         )
-        self._duration = Histogram(
-            "gen_ai_client_operation_duration_seconds",
-            "Duration of an attempt",
-            gen_ai,
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
+        self._duration = Distribution(
+            "gen_ai_client_operation_duration_seconds", "Duration of an attempt", gen_ai, SECONDS_BUCKETS
         )
-        self._first_chunk = Histogram(
+        self._first_chunk = Distribution(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
             "Time from the call to the first chunk of the answer",
             gen_ai,
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
+            SECONDS_BUCKETS,
         )
-        self._children: dict[tuple[str, str], _Children] = {}
 
     def load(self, totals: Iterable[Total]) -> None:
         """Begin with what the ledger has."""
@@ -97,16 +88,21 @@ class Metrics(Collector):
         total.add(entry)
         a = entry.attempt
         self.attempts[a.vendor, a.model, entry.fault or entry.outcome] += 1
-        held = dict.fromkeys((), 0) if not a.holds else {(account, start): nano for account, start, nano in a.holds}
-        for account, start, nano in entry.charges:
-            if (over := nano - held.get((account, start), nano)) > 0:
+        for (account, _, held), (_, _, nano) in zip(a.holds, entry.charges, strict=True):
+            if (over := nano - held) > 0:
                 owner, _, _, currency = account.split("|")
                 self.overrun[owner, currency] += over
-        key = (a.vendor, a.model)
-        children = self._children.get(key)
-        if children is None:
-            children = self._children[key] = _Children(self, key)
-        children.observe(entry)
+        if entry.outcome != "error":
+            self._observe_gen_ai(entry)
+
+    def _observe_gen_ai(self, entry: Entry) -> None:
+        key = ("chat", entry.attempt.vendor, entry.attempt.model)
+        self._tokens.observe(entry.usage.input_total, (*key, "input"))
+        self._tokens.observe(entry.usage.output_total, (*key, "output"))
+        if entry.total_ms is not None:
+            self._duration.observe(entry.total_ms / 1000, key)
+        if entry.first_byte_ms is not None:
+            self._first_chunk.observe(entry.first_byte_ms / 1000, key)
 
     def collect(self) -> Iterator[Metric]:
         now = self._now()
@@ -115,6 +111,8 @@ class Metrics(Collector):
         yield from self._counts(known)
         yield from _budget_gauges(now)
         yield _prices(now)
+        for distribution in (self.overhead, self._tokens, self._duration, self._first_chunk):
+            yield distribution.family()
         yield GaugeMetricFamily("farebox_in_flight", "Requests being served", value=now.in_flight)
         yield GaugeMetricFamily(
             "farebox_ledger_lag_seconds",
@@ -166,27 +164,30 @@ class Metrics(Collector):
         )
 
 
-class _Children:
-    """The histograms of one model, looked up once."""
+class Distribution:
+    """A histogram that only one thread writes: prometheus_client's own takes a lock and walks the buckets each time."""
 
-    __slots__ = ("_duration", "_first", "_input", "_output")
+    __slots__ = ("_buckets", "_counts", "_labels", "_name", "_sums", "_text")
 
-    def __init__(self, metrics: Metrics, key: tuple[str, str]) -> None:
-        labels = ("chat", *key)
-        self._input = metrics._tokens.labels(*labels, "input")  # noqa: SLF001 (of this module)
-        self._output = metrics._tokens.labels(*labels, "output")  # noqa: SLF001 (of this module)
-        self._duration = metrics._duration.labels(*labels)  # noqa: SLF001 (of this module)
-        self._first = metrics._first_chunk.labels(*labels)  # noqa: SLF001 (of this module)
+    def __init__(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> None:
+        self._name, self._text, self._labels, self._buckets = name, text, labels, buckets
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
 
-    def observe(self, entry: Entry) -> None:
-        if entry.outcome == "error":
-            return
-        self._input.observe(entry.usage.input_total)
-        self._output.observe(entry.usage.output_total)
-        if entry.total_ms is not None:
-            self._duration.observe(entry.total_ms / 1000)
-        if entry.first_byte_ms is not None:
-            self._first.observe(entry.first_byte_ms / 1000)
+    def observe(self, value: float, labels: tuple[str, ...] = ()) -> None:
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0] * (len(self._buckets) + 1)
+            self._sums[labels] = 0.0
+        counts[bisect_left(self._buckets, value)] += 1
+        self._sums[labels] += value
+
+    def family(self) -> Metric:
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, counts in self._counts.items():
+            upto = [(str(float(bound)), sum(counts[: i + 1])) for i, bound in enumerate(self._buckets)]
+            family.add_metric(labels, [*upto, ("+Inf", sum(counts))], self._sums[labels])
+        return family
 
 
 class _Known:

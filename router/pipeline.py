@@ -6,7 +6,7 @@ What follows a reservation (usage, charge, ledger, accounts, metrics) happens in
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from router.clock import Clock
 from router.core import jsonio
@@ -25,6 +25,7 @@ from router.core.explain import explain
 from router.core.failure import Failure, Fault
 from router.core.policy import Decision, Market, Plan, decide
 from router.dialects import openai
+from router.gate import Gate
 from router.habits import Habits
 from router.relay import Reply, relay
 from router.settlement import Settlement, Tally, Ticket, new_request_id
@@ -54,11 +55,11 @@ class Services:
     upstream: Upstream
     settlement: Settlement
     habits: Habits
+    gate: Gate
     clock: Clock
     on_decision: Callable[[str, Caller, Decision], None]
     on_fallback: Callable[[str, str, str], None]
     on_overhead: Callable[[float], None]
-    decided: dict[str, Decision] = field(default_factory=dict)
 
 
 async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
@@ -70,7 +71,13 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     if chat.wishes.dry_run:
         await _dry_run(ticket, reply)
         return
-    plans, failed = decision.plans, list[Tally]()
+    with services.gate.admit(inbound.caller):
+        await _attempts(inbound, reply, decision, ticket, services)
+
+
+async def _attempts(inbound: Inbound, reply: Reply, decision: Decision, ticket: Ticket, services: Services) -> None:
+    """The decision's plans in order, one reservation each, until one has answered."""
+    chat, plans, failed = ticket.chat, decision.plans, list[Tally]()
     while plans:
         async with services.settlement.reserve(ticket, plans, len(failed) + 1) as tally:
             await relay(chat, tally, reply, services.upstream, services.clock)
@@ -81,7 +88,7 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
             return
         failed.append(tally)
         if plans:
-            services.on_fallback(route.name, tally.plan.model.name, plans[0].model.name)
+            services.on_fallback(decision.route.name, tally.plan.model.name, plans[0].model.name)
     raise _every_attempt_failed(failed)
 
 

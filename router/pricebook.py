@@ -262,6 +262,8 @@ def _files(place: Path, key: Key) -> list[Path]:
 
 
 def _add(book: PriceBook, file: YamlFile) -> None:
+    if file.problems:
+        raise BadConfiguration(file.problems)
     try:
         told = BookSettings.model_validate(file.data)
     except ValidationError as error:
@@ -334,7 +336,7 @@ def _key_of(location: Key, file: YamlFile, *, missing: bool) -> Key:
     for part in location:
         if (*key, part) in file.lines:
             key = (*key, part)
-    return (*key, location[-1]) if missing else key
+    return location if missing and key != location else key
 
 
 def now_micros() -> int:

@@ -18,7 +18,7 @@ log = logging.getLogger("farebox.server")
 def application(farebox: Farebox) -> web.Application:
     """Every route, on one Farebox that somebody else starts and stops."""
     limit = farebox.snapshot.settings.server.max_body_bytes
-    app = web.Application(client_max_size=limit, middlewares=[api.unknown_paths])
+    app = web.Application(client_max_size=limit)
     app[api.FAREBOX] = farebox
     app.add_routes([*api.routes(), *admin_routes()])
     return app
@@ -49,6 +49,7 @@ async def run(farebox: Farebox, host: str, port: int, announce: Callable[[str], 
         # What is loaded by now stays; the collector need not walk it again on every request.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 100)  # a request makes some hundred objects and hardly a cycle
         addresses = runner.addresses
         announce(f"http://{host if ':' not in host else f'[{host}]'}:{addresses[0][1]}")
         await stop.wait()

@@ -6,7 +6,7 @@ checked where the snapshot is compiled. Either way every problem is reported at 
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from router.core.catalog import Tier
 from router.core.limits import Period
 from router.core.money import Rate, amount_nano
 from router.pricebook import Amount, PriceSettings, Strict, problems_of
-from router.yamlfile import BadConfiguration, YamlFile, load
+from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
@@ -46,6 +46,7 @@ Money = Annotated[int, BeforeValidator(_money)]
 Quality = Annotated[float, Field(ge=0, le=1)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s|,]+$")]
+KeyName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s|,/]+$")]
 
 
 class ServerSettings(Strict):
@@ -141,7 +142,7 @@ class BudgetSettings(Strict):
 
 
 class KeySettings(Strict):
-    name: Name
+    name: KeyName
     value: SecretStr | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     expires: date | datetime | None = None
@@ -236,10 +237,62 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Sett
         BadConfiguration: every problem that can be seen in the file itself.
 
     """
+    settings, file, problems = read_leniently(path, environment)
+    if problems or settings is None:
+        raise BadConfiguration(problems)
+    return settings, file
+
+
+def read_leniently(
+    path: Path, environment: Mapping[str, str] | None = None
+) -> tuple[Settings | None, YamlFile, list[Problem]]:
+    """The settings without what is wrong in them, and what that is, so that the rest can be checked further.
+
+    Raises:
+        BadConfiguration: the file cannot be read at all.
+
+    """
     file = load(path, environment)
     if not isinstance(file.data, dict):
         raise BadConfiguration([file.problem((), "the file must be a mapping; see config/farebox.yaml")])
-    try:
-        return Settings.model_validate(file.data), file
-    except ValidationError as error:
-        raise BadConfiguration(problems_of(error, file)) from None
+    problems, data = list(file.problems), file.data
+    for _ in range(MAX_PRUNINGS):
+        try:
+            return Settings.model_validate(data), file, problems
+        except ValidationError as error:
+            found = problems_of(error, file)
+            known = {problem.key for problem in problems}
+            problems += [problem for problem in found if problem.key not in known]
+            places = [_place(item["loc"], data) for item in error.errors(include_input=False)]
+            data = {} if () in places else _without(data, places)
+    return None, file, problems
+
+
+def plays_vendors(path: Path) -> bool:
+    """Whether a configuration has `mock`. Raises `BadConfiguration` if the file cannot be read at all."""
+    settings, _, _ = read_leniently(path)
+    return settings is not None and settings.mock is not None
+
+
+MAX_PRUNINGS = 6  # each takes out what the one before has found; a file with more layers of faults is read again anyway
+
+
+def _place(location: Key, data: Any) -> Key:
+    """The longest part of a location that is there; of what lies in a list the whole list, or its indexes would shift."""
+    place: Key = ()
+    for part in location:
+        if not isinstance(data, dict) or part not in data:
+            break
+        data = data[part]
+        place = (*place, part)
+    return place
+
+
+def _without(data: Mapping[Any, Any], places: Sequence[Key]) -> dict[Any, Any]:
+    """A copy of the data without what is at these places."""
+    out = {}
+    for name, value in data.items():
+        below = [place[1:] for place in places if place[:1] == (name,)]
+        if () not in below:
+            out[name] = _without(value, below) if below else value
+    return out

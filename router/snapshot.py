@@ -3,6 +3,7 @@
 Everything that must fit together is checked here, all of it, so that a configuration that starts is one that can serve.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
@@ -28,7 +29,7 @@ from router.core.money import Rate
 from router.core.prices import Timeline
 from router.core.tokens import OPENAI, Counting
 from router.pricebook import BookModel, PriceBook, PriceSettings, free_timeline, read_books, timelines
-from router.settings import BudgetSettings, ModelSettings, Settings, read
+from router.settings import BudgetSettings, ModelSettings, Settings, read_leniently
 from router.stores.ports import StoredKey
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
 
@@ -61,6 +62,19 @@ class Snapshot:
         return callers
 
 
+def _not_followed_from(earlier: Sequence[Problem], later: Sequence[Problem]) -> list[Problem]:
+    """Problems that are more than echoes: not at or below what was wrong already, and not about a name that it took."""
+    names = {word for problem in earlier for word in re.split(r"[.\[\]]", problem.key)[:2] if word}
+    return [
+        problem
+        for problem in later
+        if not any(
+            problem.key.startswith(before.key) or before.key.startswith(problem.key) for before in earlier if before.key
+        )
+        and not any(f"'{name}'" in problem.message for name in names)
+    ]
+
+
 def _caller(team: Caller, key: str, budgets: tuple[Budget, ...], expires: int | None) -> Caller:
     return replace(team, key=key, budgets=(*budgets, *team.budgets), expires=expires)
 
@@ -77,21 +91,23 @@ def load(path: Path, mock_url: str | None = None, environment: Mapping[str, str]
         BadConfiguration: with every problem of the configuration and its price books.
 
     """
-    settings, file = read(path, environment)
-    return compile_settings(settings, file, path.parent, mock_url)
+    settings, file, problems = read_leniently(path, environment)
+    if settings is None:
+        raise BadConfiguration(problems)
+    return _compiled(_Compiler(settings, file, mock_url), path.parent, problems)
 
 
-def compile_settings(settings: Settings, file: YamlFile, folder: Path, mock_url: str | None = None) -> Snapshot:
-    """Checked settings as a snapshot. Raises `BadConfiguration`."""
-    compiler = _Compiler(settings, file, mock_url)
+def _compiled(compiler: "_Compiler", folder: Path, earlier: Sequence[Problem]) -> Snapshot:
+    """Settings as a snapshot. Raises `BadConfiguration`, also with the problems that the settings had before."""
+    settings, file = compiler.settings, compiler.file
     compiler.read_books(folder)
     models = compiler.models()
     routes = compiler.routes(models)
     shared = compiler.budgets(settings.budgets, "*", ("budgets",))
     teams, callers = compiler.teams(routes, shared)
     compiler.check_currencies()
-    if compiler.problems:
-        raise BadConfiguration(compiler.problems)
+    if earlier or compiler.problems:
+        raise BadConfiguration([*earlier, *_not_followed_from(earlier, compiler.problems)])
     by_vendor = {f"{m.vendor}/{name}": m for m in models.values() for name in (m.name, m.wire_name)}
     return Snapshot(
         settings=settings,

@@ -112,14 +112,20 @@ class AiohttpExchange:
         if self._reply is not None:
             return
         wait = min(self._call.timeouts.first_byte, self._deadline - self._loop.time())
-        done, _ = await asyncio.wait((self._task,), timeout=max(0.0, wait))
-        if not done:
-            self.close()
-            raise AttemptFailed(Failure(Fault.TIMEOUT, f"no answer within {self._call.timeouts.first_byte:g} s"))
+        timer = self._loop.call_later(wait, self._task.cancel)
         try:
-            self._reply = self._task.result()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # Shielded: whoever waits may be cancelled, the call goes on.
+            self._reply = await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            if not self._task.cancelled():
+                raise  # it was the waiter that was cancelled
+            raise AttemptFailed(
+                Failure(Fault.TIMEOUT, f"no answer within {self._call.timeouts.first_byte:g} s")
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
             raise AttemptFailed(_failure(error)) from None
+        finally:
+            timer.cancel()
         self.status = self._reply.status
         self.headers = self._reply.headers
 
@@ -131,7 +137,7 @@ class AiohttpExchange:
                 self.close()
                 raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
             pieces.append(piece)
-        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def chunk(self) -> bytes:
         if self._reply is None:
@@ -139,10 +145,15 @@ class AiohttpExchange:
         reply = self._reply
         if reply is None:
             raise RuntimeError("a reply is read before it is there")
+        content = reply.content
+        if content.at_eof():
+            return b""
+        if (ready := content.read_nowait()) or content.at_eof():
+            return ready  # it is here already: no timer is needed
         wait = min(self._call.timeouts.idle, self._deadline - self._loop.time())
         try:
             async with asyncio.timeout(wait):
-                return await reply.content.readany()
+                return await content.readany()
         except TimeoutError:
             self.close()
             raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self._call.timeouts.idle:g} s")) from None

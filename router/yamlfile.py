@@ -33,8 +33,8 @@ class BadConfiguration(Exception):
     """Every problem that was found, at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class YamlFile:
     name: str
     data: Any
     lines: Mapping[Key, int]
+    problems: tuple[Problem, ...] = ()  # what did not keep it from being read: a variable that is not set, a key twice
 
     def problem(self, key: Key, message: str) -> Problem:
         """A problem at a key, on its own line or the nearest one above."""
@@ -65,7 +66,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> YamlFile:
     """Read a file; `${NAME}` and `${NAME:-default}` are replaced.
 
     Raises:
-        BadConfiguration: unreadable, not YAML, a key twice, or a variable that is not set.
+        BadConfiguration: unreadable or not YAML; what is less than that is in the file's `problems`.
 
     """
     try:
@@ -83,9 +84,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> YamlFile:
         raise BadConfiguration([Problem(str(path), mark and mark.line + 1, "", message)]) from None
     finally:
         loader.dispose()
-    if reader.problems:
-        raise BadConfiguration(reader.problems)
-    return YamlFile(str(path), data, reader.lines)
+    return YamlFile(str(path), data, reader.lines, tuple(reader.problems))
 
 
 class _Reader:

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from router.cli.common import config_option, config_path, no
-from router.settings import read
-from router.snapshot import compile_settings
+from router.settings import plays_vendors
+from router.snapshot import load
 from router.yamlfile import BadConfiguration
 
 
@@ -18,9 +18,7 @@ def command(config: Path | None, file: Path | None) -> None:
     """Validate a configuration and its price books: every problem at once, with file, line, key and what would be right."""
     path = config_path(file or config)
     try:
-        settings, source = read(path)
-        mock_url = "http://mock.invalid" if settings.mock else None
-        snapshot = compile_settings(settings, source, path.parent, mock_url)
+        snapshot = load(path, "http://mock.invalid" if plays_vendors(path) else None)
     except BadConfiguration as error:
         count = len(error.problems)
         no(f"{error}\n{count} problem{'s' if count > 1 else ''}")

@@ -44,8 +44,8 @@ class Terms:
 
     def dearest(self, usage: Usage) -> Charge:
         """The charge at the dearest rates that the price has, for a usage that none of its conditions covers."""
-        inputs = [rates.dearest_input() or 0 for rates in self.plan.price.rates]
-        outputs = [rates.dearest_output() or 0 for rates in self.plan.price.rates]
+        inputs = [rates.dearest_input or 0 for rates in self.plan.price.rates]
+        outputs = [rates.dearest_output or 0 for rates in self.plan.price.rates]
         return self._in_all(usage.input_total * max(inputs) + usage.output_total * max(outputs), None)
 
     def bound(self) -> Charge:

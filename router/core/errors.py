@@ -4,7 +4,7 @@ RouterError                      has a status, a code of the contract and a mess
 ├── InvalidRequest 400           the caller's: not JSON, wrong types, a field that cannot be honoured
 ├── ContextTooLong 400           no candidate's window holds the prompt
 ├── ContentFiltered 400          a vendor's moderation refused
-├── BadKey 401, NotAllowed 403, NoSuchModel 404, TooLarge 413
+├── BadKey 401, NotAllowed 403, NoSuchModel 404, NoSuchPath 404, TooLarge 413
 ├── OverBudget 402               no candidate fits what is left (not 429: SDKs retry 429)
 ├── RateLimited 429              ours, or every candidate's
 └── UpstreamFailed 502, Overloaded 503, UpstreamTimeout 504      after every allowed attempt
@@ -64,6 +64,10 @@ class NotAllowed(RouterError):
 
 class NoSuchModel(RouterError):
     status, code, kind = 404, "model_not_found", "invalid_request_error"
+
+
+class NoSuchPath(RouterError):
+    status, code, kind = 404, "not_found", "invalid_request_error"
 
 
 class TooLarge(RouterError):

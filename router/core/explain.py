@@ -43,7 +43,11 @@ def explain(decision: Decision, currency: str) -> dict[str, Any]:
             }
             for verdict in sorted(
                 decision.verdicts,
-                key=lambda v: (places.get(id(v.model), 10**6), v.expected_nano or 2**62, v.model.name),
+                key=lambda v: (
+                    places.get(id(v.model), 10**6),
+                    2**62 if v.expected_nano is None else v.expected_nano,
+                    v.model.name,
+                ),
             )
         ],
     }

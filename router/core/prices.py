@@ -77,22 +77,25 @@ class Rates:
     cache_write_1h: int | None = None
     reasoning: int | None = None
     when: When = ALWAYS
+    dearest_input: int | None = field(init=False, repr=False, compare=False)
+    """The most one prompt token can cost: fresh, or written to a cache."""
+    dearest_output: int | None = field(init=False, repr=False, compare=False)
     _by_leaf: tuple[int | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         written = self.cache_write_5m if self.cache_write_5m is not None else self.input
-        object.__setattr__(
-            self,
-            "_by_leaf",
-            (
-                self.input,
-                self.cache_read if self.cache_read is not None else self.input,
-                written,
-                self.cache_write_1h if self.cache_write_1h is not None else written,
-                self.output,
-                self.reasoning if self.reasoning is not None else self.output,
-            ),
+        by_leaf = (
+            self.input,
+            self.cache_read if self.cache_read is not None else self.input,
+            written,
+            self.cache_write_1h if self.cache_write_1h is not None else written,
+            self.output,
+            self.reasoning if self.reasoning is not None else self.output,
         )
+        inputs, outputs = by_leaf[:4], by_leaf[4:]
+        object.__setattr__(self, "_by_leaf", by_leaf)
+        object.__setattr__(self, "dearest_input", None if None in inputs else max(inputs))  # type: ignore[type-var]  # no None is left
+        object.__setattr__(self, "dearest_output", None if None in outputs else max(outputs))  # type: ignore[type-var]  # no None is left
 
     def cost_pico(self, usage: Usage) -> int:
         """The exact cost of a usage, before rounding.
@@ -116,13 +119,6 @@ class Rates:
                     raise Unpriced("tokens were used that have no known price")
                 total += count * rate
         return total
-
-    def dearest_input(self) -> int | None:
-        """The most one prompt token can cost: fresh, or written to a cache."""
-        return None if self.input is None else max(rate for rate in self._by_leaf[:4] if rate is not None)
-
-    def dearest_output(self) -> int | None:
-        return None if self.output is None else max(rate for rate in self._by_leaf[4:] if rate is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +144,11 @@ class Price:
     note: str = ""
     label: str = ""  # names the entry in the ledger, e.g. "CNY 0.8/2 from 2024-09-19"
     free: bool = False
+    flat: Rates | None = field(init=False, repr=False, compare=False)  # the only rates, where there is no condition
+
+    def __post_init__(self) -> None:
+        only = self.rates[0] if len(self.rates) == 1 and self.rates[0].when is ALWAYS else None
+        object.__setattr__(self, "flat", only)
 
     def rates_for(self, facts: Facts) -> Rates:
         """The rates of this request: the first set whose condition holds.
@@ -156,8 +157,8 @@ class Price:
             Unpriced: none holds.
 
         """
-        if len(self.rates) == 1 and self.rates[0].when is ALWAYS:
-            return self.rates[0]
+        if self.flat is not None:
+            return self.flat
         for rates in self.rates:
             when = rates.when
             if (
@@ -186,7 +187,7 @@ class Price:
             if rates.when is not ALWAYS and not rates.when.input_tokens.meets(input_low, input_high):
                 continue
             met = True
-            a, b = rates.dearest_input(), rates.dearest_output()
+            a, b = rates.dearest_input, rates.dearest_output
             if a is None:
                 raise Unpriced(f"{self.label}: the input price is unknown")
             if b is None and output_high:

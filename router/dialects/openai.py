@@ -225,7 +225,7 @@ def usage_of(told: Any) -> Usage | None:
 
 
 def error(status: int, raw: bytes, headers: Mapping[str, str]) -> Failure:
-    """Whose fault an error reply is, by code, then type, then status; the vendor's message is kept."""
+    """Whose fault an error reply is, by code, then status; the vendor's message is kept."""
     try:
         told = jsonio.loads_reply(raw)
     except jsonio.NotJson:
@@ -236,14 +236,16 @@ def error(status: int, raw: bytes, headers: Mapping[str, str]) -> Failure:
 
 
 def failure_of(told: Any, status: int, headers: Mapping[str, str]) -> Failure | None:
-    """The failure that a parsed body tells of, also in a reply with status 200 or in the middle of a stream."""
+    """The failure that a parsed body tells of: by code, then status, or by type where the status says 200, as in the
+    middle of a stream.
+    """
     found = told.get("error") if isinstance(told, dict) else None
     if not found:
         return None
     if not isinstance(found, dict):
         found = {"message": str(found), "code": told.get("code")}
     code, kind = found.get("code"), found.get("type")
-    fault = FAULTS.get(str(code)) or FAULTS.get(str(kind)) or _by_status(status)
+    fault = FAULTS.get(str(code)) or (_by_status(status) if status >= 400 else FAULTS.get(str(kind), Fault.SERVER))
     message = found.get("message")
     return Failure(
         fault, str(message) if message else "no message", status, None if code is None else str(code), _wait(headers)

@@ -70,8 +70,10 @@ class MemoryAccounts:
             return True
         found = []
         for budget, (account, start, nano) in zip(budgets, holds, strict=True):
+            if account not in self._accounts:
+                self._accounts[account] = _Account(_Counter(*budget.window(start)))
             counter = self._find(account, start)
-            if counter is None:
+            if counter is None:  # the window turned since the caller looked: look again
                 return False
             if budget.on_exceed == "refuse" and nano > budget.limit - counter.settled - counter.held:
                 return False

@@ -63,8 +63,11 @@ class Ledger(Protocol):
     async def spent(self, accounts: Iterable[tuple[Budget, int]]) -> Mapping[str, int]:
         """What each budget's account has settled in the window that starts at the given instant."""
 
-    async def totals(self) -> list["Total"]:
-        """Every sum that metrics start from."""
+    async def totals(self, since: int | None = None, until: int | None = None) -> list["Total"]:
+        """Every sum that metrics start from; for a span of time [since, until), the same counted from its rows."""
+
+    async def of_requests(self, ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
+        """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""
 
 
 Labels = tuple[str, str, str, str, str, str, str, str]

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import orjson
 
 from router.core.entry import Attempt, Entry, abandoned
-from router.core.limits import Budget, moment
+from router.core.limits import FOREVER, Budget, moment
 from router.core.money import Rate, convert_nano, show
 from router.core.usage import LEAVES, Usage
 from router.stores.ports import SUMS, TOTAL_FIELDS, Labels, StoredKey, StoreDown, Total, labels_of
@@ -188,7 +188,7 @@ class SqliteLedger:
             if closed:
                 self._append(connection, closed)
             connection.execute("COMMIT")
-        except (sqlite3.Error, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, those who wait are told and the writer goes on)
             self._last_hash = last
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -240,13 +240,12 @@ class SqliteLedger:
         for item in await self._read(lambda connection: list(rows(connection, after, limit))):
             yield item
 
-    async def totals(self) -> list[Total]:
-        return await self._read(
-            lambda connection: [
-                Total(**dict(zip(TOTAL_FIELDS, found, strict=True)))
-                for found in connection.execute("SELECT * FROM totals")
-            ]
-        )
+    async def totals(self, since: int | None = None, until: int | None = None) -> list[Total]:
+        return await self._read(lambda connection: totals(connection, since, until))
+
+    async def of_requests(self, ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
+        """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""
+        return await self._read(lambda connection: {name: list(rows_of(connection, name)) for name in ids})
 
     async def spent(
         self, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate] | None = None
@@ -291,11 +290,18 @@ def _values(entry: Entry) -> tuple[Any, ...]:
 
 def rows(connection: sqlite3.Connection, after: int = 0, limit: int = -1) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows in the contract's form, with their sequence numbers."""
+    yield from _rows(connection, "seq > ? ORDER BY seq LIMIT ?", (after, limit))
+
+
+def rows_of(connection: sqlite3.Connection, request_id: str) -> Iterator[dict[str, Any]]:
+    """One request's rows, found by their ids, which are the request's and the attempt's number."""
+    for _, row in _rows(connection, "id > ? AND id < ? ORDER BY attempt", (f"{request_id}.", f"{request_id}/")):
+        yield row
+
+
+def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = ", ".join(COLUMNS)
-    found = connection.execute(
-        f"SELECT seq, hash, {columns} FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 (names of ours)
-        (after, limit),
-    )
+    found = connection.execute(f"SELECT seq, hash, {columns} FROM ledger WHERE {where}", args)  # noqa: S608 (names of ours)
     for seq, digest, *values in found:
         row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
         usage = {name: count for name in LEAVES if (count := row.pop(name)) is not None}
@@ -305,6 +311,19 @@ def rows(connection: sqlite3.Connection, after: int = 0, limit: int = -1) -> Ite
         row["tags"] = orjson.loads(row["tags"])
         row["final"] = bool(row["final"])
         yield seq, {**row, "usage": usage, "hash": digest.hex()}
+
+
+def totals(connection: sqlite3.Connection, since: int | None = None, until: int | None = None) -> list[Total]:
+    """The sums that are kept; for a span of time [since, until), the same counted from its rows."""
+    fields: Sequence[str] = TOTAL_FIELDS
+    if since is None and until is None:
+        found = connection.execute(f"SELECT {', '.join(fields)} FROM totals")  # noqa: S608 (names of ours)
+    else:
+        labels = ", ".join(fields[:8])
+        fields = (*fields[:8], *SUMMED, "vendor_cost")
+        query = f"SELECT {labels}, {_SUMMED}, sum(vendor_cost) FROM ledger WHERE at >= ? AND at < ? GROUP BY {labels}"  # noqa: S608 (names of ours)
+        found = connection.execute(query, (since or 0, FOREVER if until is None else until))
+    return [Total(**dict(zip(fields, values, strict=True))) for values in found]
 
 
 def verify(connection: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
@@ -350,6 +369,22 @@ def _spent(
     return out
 
 
+def settled(
+    connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate]
+) -> Mapping[str, int]:
+    """What each budget's account has settled in the window that starts at the given instant; writes nothing."""
+    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live")}
+    query = "SELECT nano FROM spend WHERE account = ? AND start = ?"
+    out: dict[str, int] = {}
+    for budget, start in accounts:
+        if budget.account in live:
+            found = connection.execute(query, (budget.account, start)).fetchone()
+            out[budget.account] = found[0] if found else 0
+        else:
+            out[budget.account] = _count_anew(connection, budget, start, rates)
+    return out
+
+
 def _count_anew(connection: sqlite3.Connection, budget: Budget, start: int, rates: Mapping[str, Rate]) -> int:
     where, args = "at >= ?", list[Any]([start])
     team, _, key = budget.owner.partition("/")
@@ -368,6 +403,38 @@ def _count_anew(connection: sqlite3.Connection, budget: Budget, start: int, rate
         else:
             total += convert_nano(cost, rates[currency].then(rates[budget.currency].inverse()))
     return total
+
+
+# What a report may be grouped by, as SQL; a key's name is only unique within its team.
+GROUPS: Mapping[str, str] = {
+    "team": "team", "key": "team || '/' || key", "route": "route", "model": "model", "vendor": "vendor",
+    "tier": "tier", "outcome": "outcome", "day": "date(at / 1000000, 'unixepoch')",
+}  # fmt: skip
+_SUMMED = """count(*), sum(final), sum(cost),
+    sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
+    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), ifnull(sum(input_fresh), 0), ifnull(sum(cache_read), 0),
+    ifnull(sum(cache_write_5m), 0) + ifnull(sum(cache_write_1h), 0), ifnull(sum(output_text), 0),
+    ifnull(sum(output_reasoning), 0)"""
+SUMMED = (
+    "attempts", "requests", "cost", "saved", "estimated_cost", "input", "cache_read", "cache_write", "output",
+    "reasoning",
+)  # fmt: skip
+
+
+def sums(
+    connection: sqlite3.Connection, by: Sequence[str], since: int | None = None, until: int | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Sums over the attempts that began in [since, until), as (*groups, currency, *SUMMED); amounts are nano-units. In
+    the order of days where they are asked for, else the dearest first.
+    """
+    names = [*(GROUPS[name] for name in by), "currency"]
+    places = ", ".join(str(i) for i in range(1, len(names) + 1))
+    order = f"{by.index('day') + 1}, sum(cost) DESC" if "day" in by else "sum(cost) DESC"
+    bounds = [(sign, at) for sign, at in ((">=", since), ("<", until)) if at is not None]
+    where = " AND ".join(f"at {sign} ?" for sign, _ in bounds) or "true"
+    query = f"""SELECT {", ".join(names)}, {_SUMMED} FROM ledger WHERE {where}
+        GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
+    yield from connection.execute(query, [at for _, at in bounds])
 
 
 def read_keys(connection: sqlite3.Connection) -> list[StoredKey]:

@@ -1,0 +1,21 @@
+"""`farebox migrate`."""
+
+from pathlib import Path
+
+import click
+
+from router.cli.common import config_option, no, settings_or_exit
+from router.stores.ports import StoreDown
+from router.stores.sqlite import migrate
+
+
+@click.command("migrate")
+@config_option
+def command(config: Path | None) -> None:
+    """Bring the store to this version's schema; makes it if there is none. `farebox serve` does so by itself."""
+    path = settings_or_exit(config).store_path
+    try:
+        before, after = migrate(path)
+    except StoreDown as error:
+        no(error)
+    print(f"{path}: schema {after}" + (" already" if before == after else f", was {before or 'empty'}"))

@@ -1,0 +1,152 @@
+"""Prices as `farebox prices` tells them: what is in force, what came before, what changed. Pure."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from router.core.limits import moment
+from router.core.money import show_price
+from router.core.prices import ANY, Price, Span, Timeline, When
+from router.pricebook import DAYS, BookModel
+
+KINDS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
+# Where a kind has no price of its own, it costs what this one costs.
+ORDINARY = {
+    "cache_read": "input", "cache_write_5m": "input", "cache_write_1h": "cache_write_5m", "reasoning": "output",
+}  # fmt: skip
+
+Amounts = Mapping[tuple[str, str], int | str]  # (kind, condition) → pico-units, or why it is not known
+
+
+def needed(model: BookModel) -> tuple[str, ...]:
+    """What a request to this model cannot do without."""
+    return ("input",) if model.kind == "embedding" else ("input", "output")
+
+
+def in_force(timeline: Timeline, at: int) -> Price | None:
+    """The entry of this instant, also a doubtful one."""
+    begun = [price for price in timeline.prices if price.start is None or price.start <= at]
+    return begun[-1] if begun and (begun[-1].end is None or at < begun[-1].end) else None
+
+
+def today(timeline: Timeline, needs: Collection[str], at: int) -> tuple[str | None, ...]:
+    """input, cache read, output, since, confidence and source at an instant."""
+    price = in_force(timeline, at)
+    if price is None:
+        return *("unknown" if kind in needs else None for kind in ("input", "cache_read", "output")), None, None, None
+    shown = (_range(price, kind, needs) for kind in ("input", "cache_read", "output"))
+    return *shown, since(price), price.confidence, price.source or None
+
+
+def _range(price: Price, kind: str, needs: Collection[str]) -> str | None:
+    """The amounts of one kind over all rates; blank where a cache has no price of its own."""
+    amounts = [getattr(rates, kind) for rates in price.rates]
+    known = sorted({amount for amount in amounts if amount is not None})
+    shown = " to ".join(show_price(amount) for amount in dict.fromkeys((*known[:1], *known[-1:])))
+    if None in amounts and kind in needs:
+        shown = f"{shown} or unknown" if shown else "unknown"
+    return f"({shown})" if shown and price.confidence == "doubtful" else shown or None
+
+
+def since(price: Price) -> str | None:
+    """The entry's first day as its book has it."""
+    return price.label.partition(" from ")[2] or None
+
+
+def state(timeline: Timeline, needs: Collection[str], now: int) -> str:
+    """A sentence on what is in force and what comes next."""
+    price = in_force(timeline, now)
+    if price is None:
+        told = "no price is known for today: refused"
+    elif price.confidence == "doubtful":
+        told = f"{price.label} is doubtful: refused until a book of yours confirms it"
+    else:
+        told = f"{price.label} is in force"
+        if any(getattr(rates, kind) is None for rates in price.rates for kind in needs):
+            told += "; what is unknown in it is refused"
+    coming = [entry.label for entry in timeline.prices if entry.start is not None and entry.start > now]
+    return told + (f"; next: {', then '.join(coming)}" if coming else "")
+
+
+def history(model: BookModel, now: int) -> list[tuple[str | None, ...]]:
+    """Every entry of every currency, one row for each set of rates."""
+    rows: list[tuple[str | None, ...]] = []
+    for currency, timeline in model.timelines.items():
+        current = in_force(timeline, now)
+        following: list[Price | None] = [*timeline.prices[1:], None]
+        for price, then in zip(timeline.prices, following, strict=True):
+            mark = ">" if price is current else "+" if price.start is not None and price.start > now else ""
+            until = _utc(price.end) if price.end is not None else since(then) if then else None
+            told = (price.confidence, price.source or None, price.note or None)
+            for rates in price.rates:
+                shown = [None if (pico := getattr(rates, kind)) is None else show_price(pico) for kind in KINDS]
+                shown = [
+                    amount or ("unknown" if kind in needed(model) else None)
+                    for kind, amount in zip(KINDS, shown, strict=True)
+                ]
+                rows.append((mark, currency, since(price), until, *shown, condition(rates.when) or None, *told))
+    return rows
+
+
+def _utc(at: int) -> str:
+    return moment(at).isoformat().replace("+00:00", "Z").removesuffix("T00:00:00Z")
+
+
+def condition(when: When) -> str:
+    """What has to hold, in words; nothing for rates that always hold."""
+    parts = [_span("prompt", when.input_tokens), _span("answer", when.output_tokens)]
+    if when.thinking is not None:
+        parts.append("thinking" if when.thinking else "not thinking")
+    if when.minutes is not None:
+        parts.append("{:02}:{:02}-{:02}:{:02} UTC".format(*divmod(when.minutes[0], 60), *divmod(when.minutes[1], 60)))
+    if when.weekdays:
+        parts.append(" ".join(DAYS[day] for day in sorted(when.weekdays)))
+    return ", ".join(part for part in parts if part)
+
+
+def _span(name: str, span: Span) -> str:
+    if span == ANY:
+        return ""
+    over = f" over {span.above}" if span.above >= 0 else ""
+    return f"{name}{over}" + (f" up to {span.to}" if span.to is not None else "")
+
+
+def amounts(model: BookModel | None, currency: str, at: int) -> Amounts:
+    """What a model costs at an instant; empty where the book does not have it."""
+    timeline = model.timelines.get(currency) if model else None
+    if model is None or timeline is None:
+        return {}
+    price = in_force(timeline, at)
+    if price is None or price.confidence == "doubtful":
+        why = "unknown" if price is None else "doubtful"
+        return {(kind, ""): why for kind in needed(model)}
+    out: dict[tuple[str, str], int | str] = {}
+    for rates in price.rates:
+        when = condition(rates.when)
+        for kind in KINDS:
+            pico = getattr(rates, kind)
+            if pico is not None or kind in needed(model):
+                out[kind, when] = "unknown" if pico is None else pico
+    return out
+
+
+def changes(before: Amounts, after: Amounts) -> Iterator[tuple[Any, ...]]:
+    """(kind, condition, before, after, percent) of what is not the same."""
+    for kind, when in dict.fromkeys((*before, *after)):
+        old, new = _amount(before, kind, when), _amount(after, kind, when)
+        if old == new:
+            continue
+        percent = None
+        if isinstance(old, int) and isinstance(new, int) and old:
+            percent = round((new - old) * 100 / old, 1)
+        yield kind, when or None, _shown(old), _shown(new), percent
+
+
+def _amount(told: Amounts, kind: str, when: str) -> int | str | None:
+    found: str | None = kind
+    while found is not None and (found, when) not in told:
+        found = ORDINARY.get(found)
+    return None if found is None else told[found, when]
+
+
+def _shown(amount: int | str | None) -> str | None:
+    return show_price(amount) if isinstance(amount, int) else amount

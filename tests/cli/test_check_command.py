@@ -1,0 +1,119 @@
+"""`farebox check`: every problem at once, each with its place, and no secret."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
+TEMPLATE = """\
+store: sqlite:///farebox.db
+vendors:
+  openai: {{api_key: sk-very-secret-value}}
+models:
+  gpt-4o: {{vendor: openai}}
+{models}
+routes:
+  auto: {{models: [gpt-4o]}}
+teams:
+  search:
+    keys: [{{name: app, value: fb-very-secret-value}}]
+    budgets: [{budget}]
+{more}
+"""
+
+
+@pytest.fixture
+def check(run, config):
+    """The problems of a configuration, as (line, key, message)."""
+
+    def problems(text, **more):
+        config.write_text(text)
+        result = run("check", config, code=1, **more)
+        assert result.stdout == ""
+        assert "secret" not in result.stderr
+        *lines, count = result.stderr.splitlines()
+        assert count == f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        pattern = re.compile(rf"{re.escape(str(config))}:(\d+): (?:([\w.\[\]-]+): )?(.+)")
+        return [(int(m[1]), m[2], m[3]) for line in lines if (m := pattern.fullmatch(line))]
+
+    return problems
+
+
+def written(models="", budget="", more=""):
+    return TEMPLATE.format(models=models, budget=budget, more=more)
+
+
+def test_a_right_configuration_is_a_yes(run, config):
+    config.write_text(written())
+    assert run("check", config).stdout == f"{config} is right: 1 models, 1 routes, 1 teams, 0 budgets\n"
+    assert run("check", "--config", config).exit_code == 0
+
+
+def test_the_demo_is_right(run):
+    assert "is right" in run("check", DEMO).stdout
+
+
+def test_unknown_keys_are_problems_each_with_its_line_and_key(check):
+    found = check(written(models="  gpt-4o-mini: {vendor: openai, colour: red}", more="    limit: 3\nrouter: {}"))
+    assert found == [
+        (6, "models.gpt-4o-mini.colour", "is not a known key"),
+        (13, "teams.search.limit", "is not a known key"),
+        (14, "router", "is not a known key"),
+    ]
+
+
+def test_what_does_not_fit_together_is_found_all_at_once(check):
+    found = check(
+        written(
+            models="  other: {vendor: openai, tier: cheap}\n  third: {vendor: nobody, tier: cheap}",
+            budget="{limit: 5, per: day, timezone: Mars/Base}",
+            more="    routes: [auto, missing]\n    models: [gpt-5000]",
+        )
+    )
+    assert [(line, key) for line, key, _ in found] == [
+        (6, "models.other"),
+        (7, "models.third.vendor"),
+        (14, "teams.search.routes[1]"),
+        (15, "teams.search.models[0]"),
+        (13, "teams.search.budgets[0].timezone"),
+    ]
+    told = " ".join(message for _, _, message in found)
+    for part in ("openai/other", "price: free", "'nobody'", "'missing'", "'gpt-5000'", "'Mars/Base'"):
+        assert part in told
+
+
+def test_a_variable_that_is_not_set_is_named_and_others_are_not_shown(check):
+    text = written(more="    limits: {concurrent: '${FAREBOX_TEST_UNSET}'}").replace(
+        "fb-very-secret-value", "'${FAREBOX_TEST_SET}'"
+    )
+    found = check(text, env={"FAREBOX_TEST_SET": "another-secret"})
+    assert found == [(13, "teams.search.limits.concurrent", "the environment variable FAREBOX_TEST_UNSET is not set")]
+
+
+def test_a_wrong_value_is_said_without_being_shown(check):
+    found = check(written().replace("fb-very-secret-value", "secret"))
+    assert found[0][:2] == (11, "teams.search.keys[0]")
+    assert check(written().replace("sk-very-secret-value", "[secret]"))[0][:2] == (3, "vendors.openai.api_key")
+
+
+@pytest.mark.parametrize("text", ["teams: {search: [", "a: b: c", "teams:\n\t- x", "models: *secret"])
+def test_what_is_no_yaml_is_said_with_its_line(check, text):
+    assert "not valid YAML" in check("store: x\n" + text)[0][2]
+
+
+def test_a_key_that_is_written_twice_is_a_problem(check):
+    assert check(written(models="  gpt-4o: {vendor: openai}")) == [(6, "models.gpt-4o", "is written twice")]
+
+
+def test_a_missing_file_is_a_no(run, tmp_path):
+    assert "cannot be read" in run("check", tmp_path / "none.yaml", code=1).stderr
+
+
+def test_a_bad_price_book_is_named_with_its_own_file_and_line(run, config, tmp_path):
+    book = tmp_path / "mine.yaml"
+    book.write_text(
+        "vendor: openai\nmodels:\n  gpt-4o:\n    tier: flagship\n    prices: [{currency: USD, input: -1}]\n"
+    )
+    config.write_text("prices: [builtin, mine.yaml]\n" + written())
+    assert f"{book}:5: models.gpt-4o.prices[0]" in run("check", config, code=1).stderr

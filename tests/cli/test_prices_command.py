@@ -1,0 +1,174 @@
+"""`farebox prices`: the book as it is, was and will be; what is unknown is never a zero."""
+
+import json
+
+import pytest
+import yaml
+
+BOOK = """\
+vendor: check
+timezone: Asia/Shanghai
+models:
+  plain:
+    tier: cheap
+    aliases: [plain-latest]
+    context_window: 1000
+    prices:
+      - {currency: CNY, input: "8", output: "20", to: 2024-06-01}
+      - {from: 2024-06-01, currency: CNY, input: "4", output: "20", cache_read: "1", source: "a page"}
+      - {from: 2999-01-01, currency: CNY, input: "2", output: "30"}
+      - {from: 2024-06-01, currency: USD, input: "1", output: "3"}
+  tiered:
+    tier: mid
+    prices:
+      - currency: CNY
+        rates:
+          - {when: {input_tokens: {to: 1000}, thinking: true}, input: "1", output: "2"}
+          - {when: {hours: "16:30-00:30", weekdays: [mon, fri]}, input: "3", output: "9"}
+          - {input: "2", output: "4"}
+  blank: {tier: cheap, prices: [{currency: CNY, input: "5"}]}
+  doubted: {tier: cheap, prices: [{currency: CNY, input: "6", output: "7", confidence: doubtful}]}
+  ended: {tier: cheap, prices: [{currency: CNY, input: "6", output: "7", to: 2024-01-01}]}
+  gratis: {tier: free, prices: [{currency: CNY, input: "0", output: "0"}]}
+  vectors: {tier: cheap, kind: embedding, prices: [{currency: CNY, input: "0.5"}]}
+"""
+
+
+@pytest.fixture
+def prices(run, config):
+    """Run `farebox prices …` with a book of one vendor and give back its rows."""
+    (config.parent / "book.yaml").write_text(BOOK)
+    config.write_text(yaml.safe_dump({"prices": ["builtin", "book.yaml"], "vendors": {"check": {}}}))
+
+    def call(*words):
+        return json.loads(run("prices", *words, "--format", "json").stdout)
+
+    return call
+
+
+def test_the_list_has_the_configured_vendors_models_with_what_is_in_force(prices):
+    rows = {(row["model"], row["currency"]): row for row in prices("list")}
+    assert {name for name, _ in rows} == {
+        f"check/{name}" for name in ("plain", "tiered", "blank", "doubted", "ended", "gratis", "vectors")
+    }
+    assert rows["check/plain", "CNY"] == {
+        "model": "check/plain", "tier": "cheap", "currency": "CNY", "input": "4", "cache_read": "1", "output": "20",
+        "since": "2024-06-01", "confidence": "high", "source": "a page",
+    }  # fmt: skip
+    assert rows["check/tiered", "CNY"]["output"] == "2 to 9"
+
+
+def test_what_is_unknown_or_doubtful_is_said_and_never_zero(prices):
+    rows = {row["model"]: (row["input"], row["output"]) for row in prices("list") if row["currency"] == "CNY"}
+    assert rows["check/blank"] == ("5", "unknown")
+    assert rows["check/doubted"] == ("(6)", "(7)")
+    assert rows["check/ended"] == ("unknown", "unknown")
+    assert rows["check/gratis"] == ("0", "0")
+    assert rows["check/vectors"] == ("0.5", None)
+
+
+def test_all_has_every_vendor_and_vendor_has_only_that(prices, run):
+    vendors = {row["model"].partition("/")[0] for row in prices("list", "--all")}
+    assert {"check", "openai", "azure-openai", "alibaba"} <= vendors
+    assert {row["model"].partition("/")[0] for row in prices("list", "--vendor", "azure-openai")} == {"azure-openai"}
+    assert "no price book has a vendor 'opnai'" in run("prices", "list", "--vendor", "opnai", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [
+        ("2024-05-31", "8"),
+        ("2024-06-01", "4"),
+        ("2024-05-31T23:59:59+08:00", "8"),
+        ("2024-06-01T00:00:00+08:00", "4"),
+        ("2999-01-02", "2"),
+    ],
+)
+def test_the_book_as_of_a_date_or_an_instant(prices, date, told):
+    assert next(row["input"] for row in prices("at", date) if row["model"] == "check/plain") == told
+
+
+def test_what_is_no_date_is_wrong_usage(prices, run):
+    run("prices", "at", "soon", code=2)
+    run("prices", "diff", "soon", "now", code=2)
+
+
+def test_the_history_of_a_model_marks_what_is_in_force_and_what_comes(prices, run):
+    rows = [(row["state"], row["currency"], row["from"], row["to"], row["input"]) for row in prices("show", "plain")]
+    assert rows == [
+        ("", "CNY", None, "2024-05-31T16:00:00Z", "8"),
+        (">", "CNY", "2024-06-01", "2999-01-01", "4"),
+        ("+", "CNY", "2999-01-01", None, "2"),
+        (">", "USD", "2024-06-01", None, "1"),
+    ]
+    told = run("prices", "show", "check/plain").stdout
+    assert "check/plain: cheap, window 1000 tokens" in told
+    assert "CNY 4/1/20 from 2024-06-01 is in force; next: CNY 2/30 from 2999-01-01" in told
+
+
+def test_a_model_is_found_by_its_alias_and_at_every_vendor(prices, run):
+    assert {row["model"] for row in prices("show", "plain-latest")} == {"check/plain-latest"}
+    assert {row["model"] for row in prices("show", "gpt-4o")} == {"openai/gpt-4o", "azure-openai/gpt-4o"}
+    assert "no price book has 'gpt-5000'" in run("prices", "show", "gpt-5000", code=1).stderr
+
+
+def test_conditions_are_told_in_words(prices):
+    assert [row["when"] for row in prices("show", "tiered")] == [
+        "prompt up to 1000, thinking",
+        "16:30-00:30 UTC, mon fri",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "told"), [("blank", "unknown"), ("doubted", "is doubtful: refused"), ("ended", "no price is known")]
+)
+def test_the_history_says_what_is_not_billed_by(prices, run, model, told):
+    assert told in run("prices", "show", f"check/{model}").stdout
+
+
+def changes(rows):
+    return [(row["model"], row["currency"], row["kind"], row["before"], row["after"], row["percent"]) for row in rows]
+
+
+def test_a_difference_between_two_days_is_per_model_and_in_percent(prices):
+    found = [row for row in changes(prices("diff", "2024-05-31", "2024-06-02")) if row[0].startswith("check/")]
+    assert found == [
+        ("check/plain", "CNY", "input", "8", "4", -50.0),
+        ("check/plain", "CNY", "cache_read", "8", "1", -87.5),
+        ("check/plain", "USD", "input", "unknown", "1", None),
+        ("check/plain", "USD", "output", "unknown", "3", None),
+    ]
+
+
+def test_nothing_changed_is_said(prices, run):
+    assert run("prices", "diff", "2025-01-01T00:00:00Z", "2025-01-01").stdout == "nothing changed\n"
+
+
+def test_a_difference_between_two_books_has_what_was_added_and_removed(prices, config):
+    new = BOOK.replace('output: "20", cache_read: "1"', 'output: "25", cache_read: "1"').replace("gratis:", "gift:")
+    new = new.replace('input: "5"', 'input: "5", output: "6"').replace("confidence: doubtful", "confidence: high")
+    (config.parent / "new.yaml").write_text(new)
+    assert changes(prices("diff", "book.yaml", "new.yaml")) == [
+        ("check/blank", "CNY", "output", "unknown", "6", None),
+        ("check/doubted", "CNY", "input", "doubtful", "6", None),
+        ("check/doubted", "CNY", "output", "doubtful", "7", None),
+        ("check/gift", "CNY", "input", None, "0", None),
+        ("check/gift", "CNY", "output", None, "0", None),
+        ("check/gratis", "CNY", "input", "0", None, None),
+        ("check/gratis", "CNY", "output", "0", None, None),
+        ("check/plain", "CNY", "output", "20", "25", 25.0),
+    ]
+    assert ("check/plain", "CNY", "output", "20", "25", 25.0) not in changes(
+        prices("diff", "book.yaml", "new.yaml", "--at", "2999-06-01")
+    )
+
+
+def test_beside_a_date_a_book_is_compared_in_its_own_models(prices, config):
+    (config.parent / "new.yaml").write_text(BOOK.replace('input: "0.5"', 'input: "0.6"'))
+    assert changes(prices("diff", "now", "new.yaml")) == [("check/vectors", "CNY", "input", "0.5", "0.6", 20.0)]
+
+
+def test_a_broken_book_is_a_no_with_its_place(prices, run, config):
+    (config.parent / "new.yaml").write_text("vendor: check\nmodels: {plain: {tier: dear, prices: []}}\n")
+    assert "new.yaml:2: models.plain.tier" in run("prices", "diff", "book.yaml", "new.yaml", code=1).stderr

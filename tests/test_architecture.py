@@ -1,0 +1,117 @@
+"""The house's layers, drawn from the imports; see the README's architecture section."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROUTER = Path(__file__).resolve().parent.parent / "router"
+FILES = sorted(ROUTER.rglob("*.py"))
+
+# What may be imported, by layer. Names are modules under `router`; "std" is the standard library.
+CORE = {"core"}
+PURE = CORE | {"dialects", "vendors"}
+LAYERS = {
+    "core": (CORE, {"orjson"}),
+    "dialects": (CORE | {"dialects"}, set()),
+    "vendors": (CORE | {"vendors"}, set()),
+    "stores": (CORE | {"stores"}, {"orjson"}),
+    "clock": (set(), set()),
+    "resources": (set(), set()),
+    "habits": (CORE | {"stores"}, set()),
+    "tokenizer": (CORE, {"tiktoken", "tiktoken_ext"}),
+    "upstream": (CORE | {""}, {"aiohttp", "multidict"}),
+    "logs": (CORE, set()),
+    "yamlfile": (set(), {"yaml"}),
+    "pricebook": (CORE | {"yamlfile", "resources"}, {"pydantic"}),
+    "settings": (CORE | {"pricebook", "yamlfile"}, {"pydantic"}),
+    "snapshot": (PURE | {"", "settings", "pricebook", "yamlfile", "stores"}, set()),
+    "gate": (CORE | {"clock"}, set()),
+    "metrics": (CORE | {"snapshot", "stores"}, {"prometheus_client"}),
+    "settlement": (CORE | {"clock", "habits", "stores", "tokenizer", "upstream"}, set()),
+    "relay": (PURE | {"clock", "settlement", "upstream"}, set()),
+    "pipeline": (PURE | {"clock", "gate", "habits", "relay", "settlement", "snapshot", "tokenizer", "upstream"}, set()),
+}
+ANYTHING = {"app", "server", "api", "auth", "admin", "cli", "mock", "__main__", ""}
+
+
+def place(file):
+    part = file.relative_to(ROUTER).parts[0].removesuffix(".py")
+    return "" if part == "__init__" else part
+
+
+def imports(file):
+    """(top-level package, part of `router` or None) for each import, also inside functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+            if node.module == "router":
+                names = [
+                    f"router.{alias.name}"
+                    if (ROUTER / alias.name).exists() or (ROUTER / f"{alias.name}.py").exists()
+                    else "router"
+                    for alias in node.names
+                ]
+        else:
+            continue
+        for name in names:
+            top, *rest = name.split(".")
+            yield (top, rest[0] if rest else "") if top == "router" else (top, None)
+
+
+def test_every_module_has_its_layer():
+    assert {place(file) for file in FILES} == LAYERS.keys() | ANYTHING
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if place(file) in LAYERS], ids=lambda file: str(file.relative_to(ROUTER))
+)
+def test_a_module_imports_only_from_its_layer_and_those_below(file):
+    ours, foreign = LAYERS[place(file)]
+    for top, part in imports(file):
+        if part is not None:
+            assert part in ours, f"{file.name} imports router.{part}"
+        else:
+            assert top in sys.stdlib_module_names or top in foreign, f"{file.name} imports {top}"
+
+
+def test_the_core_has_no_clock_no_randomness_and_no_files():
+    for file in (ROUTER / "core").glob("*.py"):
+        used = {top for top, _ in imports(file)}
+        assert not used & {"time", "random", "secrets", "os", "pathlib", "socket", "asyncio", "logging"}, file.name
+
+
+def test_the_core_names_no_vendor():
+    from router.vendors import MODULES  # noqa: PLC0415
+
+    for file in (ROUTER / "core").glob("*.py"):
+        strings = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
+        assert not strings & (MODULES.keys() - {"openai"}), file.name  # that one is a dialect's name too
+
+
+def test_background_tasks_have_an_owner():
+    """A bare create_task is lost when nobody refers to it; each place that makes one keeps it."""
+    makers = {file.name for file in FILES if ".create_task(" in file.read_text() and place(file) != "mock"}
+    assert makers == {"app.py", "settlement.py", "upstream.py"}
+
+
+@pytest.mark.parametrize("module", ["router.pipeline", "router.snapshot", "router.server", "router.cli.serve"])
+def test_a_module_can_be_imported_alone_and_does_nothing(module, tmp_path):
+    script = (
+        "import sys, socket\n"
+        "def no(*a, **k): raise SystemExit('work at import')\n"
+        "socket.socket.connect = no\n"
+        f"import {module}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_file_is_two_rooms():
+    long = {str(f.relative_to(ROUTER)): n for f in FILES if (n := len(f.read_text().splitlines())) > 400}
+    assert not long
