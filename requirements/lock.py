@@ -15,7 +15,11 @@ def main() -> None:
         ("build.txt", ["requirements/build.in"]),
         ("dev.txt", ["pyproject.toml", "requirements/build.in", "--group", "dev"]),
     ):
-        subprocess.run([sys.executable, "-m", *BASE, *source, "--output-file", f"requirements/{target}"], check=True, cwd=HERE.parent)
+        subprocess.run(
+            [sys.executable, "-m", *BASE, *source, "--output-file", f"requirements/{target}"],
+            check=True,
+            cwd=HERE.parent,
+        )
 
 
 if __name__ == "__main__":

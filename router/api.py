@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 from prometheus_client import generate_latest
 
 from router.app import Farebox
 from router.auth import identify
 from router.core import jsonio
 from router.core.catalog import Caller, Endpoint
-from router.core.errors import NoSuchModel, NoSuchPath, Overloaded, RouterError, TooLarge
+from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overloaded, RouterError, TooLarge
 from router.dialects import openai
 from router.pipeline import Inbound, serve
 from router.relay import ClientLeft
@@ -20,7 +22,7 @@ from router.relay import ClientLeft
 log = logging.getLogger("farebox.api")
 
 FAREBOX = web.AppKey("farebox", Farebox)
-JSON = {"Content-Type": "application/json"}
+JSON = {"Content-Type": "application/json", "Server": "farebox"}
 
 
 class HttpReply:
@@ -102,6 +104,10 @@ async def _body(request: web.Request) -> bytes:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge(f"the body is larger than {limit} bytes") from None
+    except ConnectionError:
+        raise ClientLeft from None
+    except (RequestPayloadError, HttpProcessingError):
+        raise InvalidRequest("the body cannot be decoded") from None
 
 
 def show(error: RouterError) -> web.Response:

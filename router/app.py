@@ -19,6 +19,7 @@ from router.core.policy import Decision
 from router.core.prices import Price, Unpriced
 from router.gate import Gate
 from router.habits import Habits
+from router.lean import LeanUpstream
 from router.logs import observe as log_entry
 from router.metrics import Metrics, Now
 from router.pipeline import Services
@@ -82,7 +83,8 @@ class Farebox:
             self.accounts, self.ledger, self.tokenizer, self.habits, self.clock,
             observers=[self.metrics.observe, self._take_tokens, log_entry], wait_s=server.budget_wait,
         )  # fmt: skip
-        self.upstream = self.upstream or AiohttpUpstream()
+        if self.upstream is None:
+            self.upstream = AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream()
         self.services = Services(
             self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
@@ -105,8 +107,7 @@ class Farebox:
             self.habits.load(totals)
             await self._open_accounts(self.snapshot)
             await self.refresh_keys()
-            if isinstance(self.upstream, AiohttpUpstream):
-                await self.upstream.start()
+            await self.services.upstream.start()
         except BaseException:
             warm.cancel()
             await self.ledger.stop()
@@ -123,8 +124,7 @@ class Farebox:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.settlement.drain(self.snapshot.settings.server.drain)
-        if isinstance(self.upstream, AiohttpUpstream):
-            await self.upstream.stop()
+        await self.services.upstream.stop()
         await self.ledger.stop()
         self.tokenizer.close()
 
@@ -140,6 +140,7 @@ class Farebox:
         spent = await self.ledger.spent(accounts, snapshot.rates.at(now))
         for budget in snapshot.budgets:
             self.accounts.load(budget, now, spent[budget.account])
+        self.settlement.budgets = snapshot.budgets_by_owner()
 
     # Configuration
 
@@ -152,14 +153,15 @@ class Farebox:
             snapshot = await asyncio.to_thread(load, path, self.mock_url)
             if snapshot.settings.store != self.snapshot.settings.store:
                 log.warning("the store can only be changed by a restart", extra={"store": snapshot.settings.store})
-            await self._open_accounts(snapshot)
+            await self.tokenizer.warm(snapshot.encodings)
+            async with self.settlement.still():
+                await self._open_accounts(snapshot)
+                self.snapshot = snapshot
         except (BadConfiguration, StoreDown) as error:
             self.problems = tuple(str(error).splitlines())
             self.metrics.reloads["failed"] += 1
             log.error("the configuration was not reloaded", extra={"problems": list(self.problems)})  # noqa: TRY400 (the cause is in the problems)
             return False
-        await self.tokenizer.warm(snapshot.encodings)
-        self.snapshot = snapshot
         self.settlement.wait_s = snapshot.settings.server.budget_wait
         await self.refresh_keys()
         self.problems = ()

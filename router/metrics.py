@@ -88,7 +88,7 @@ class Metrics(Collector):
         total.add(entry)
         a = entry.attempt
         self.attempts[a.vendor, a.model, entry.fault or entry.outcome] += 1
-        for (account, _, held), (_, _, nano) in zip(a.holds, entry.charges, strict=True):
+        for (account, _, held), (_, _, nano) in zip(a.holds, entry.charges, strict=False):
             if (over := nano - held) > 0:
                 owner, _, _, currency = account.split("|")
                 self.overrun[owner, currency] += over

@@ -28,8 +28,9 @@ from router.dialects import openai
 from router.gate import Gate
 from router.habits import Habits
 from router.relay import Reply, relay
-from router.settlement import Settlement, Tally, Ticket, new_request_id
+from router.settlement import Settlement
 from router.snapshot import Snapshot
+from router.tally import Tally, Ticket, new_request_id
 from router.tokenizer import Tokenizer
 from router.upstream import Upstream
 

@@ -19,7 +19,7 @@ from router.core.prices import Unpriced
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
 from router.dialects.openai_stream import Tap, final_events
-from router.settlement import Tally
+from router.tally import Tally
 from router.upstream import Exchange, Upstream, UpstreamCall
 
 # Events of a stream that carry no token: the role, the finish reason, the usage, the end, and a vendor's own.
@@ -100,6 +100,7 @@ def farebox_headers(tally: Tally) -> dict[str, str]:
     """What every answer says about itself."""
     attempt = tally.attempt
     return {
+        "server": "farebox",
         "x-farebox-request-id": attempt.request_id,
         "x-farebox-model": attempt.model,
         "x-farebox-vendor": attempt.vendor,
@@ -213,7 +214,7 @@ def _bill(tally: Tally) -> Callable[[Usage], bytes]:
 def _charge(tally: Tally, usage: Usage) -> Charge | None:
     """What the client is told; nothing where the settlement will have to estimate."""
     try:
-        return tally.terms.charge(usage)
+        return tally.charge(usage)
     except Unpriced:
         return None
 

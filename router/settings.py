@@ -59,6 +59,7 @@ class ServerSettings(Strict):
     budget_wait: Seconds = 5.0
     drain: Seconds = 30.0
     reload_every: Seconds = 2.0
+    http_client: Literal["lean", "aiohttp"] = "lean"
 
     @field_validator("workers")
     @classmethod

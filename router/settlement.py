@@ -12,93 +12,30 @@ those holds; then the cap is lowered as far as the route allows; then it is refu
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Protocol
 
 from router.clock import Clock
-from router.core.catalog import Caller, ChatRequest
-from router.core.charge import Fit, Terms, fit
-from router.core.entry import Attempt, Entry, Outcome
-from router.core.errors import OverBudget, Overloaded
+from router.core.catalog import Caller
+from router.core.charge import Fit, Terms, fit, over_budget
+from router.core.entry import Attempt, Basis, Entry, Outcome
+from router.core.errors import Overloaded
 from router.core.failure import UNBILLED, AttemptFailed, Failure
-from router.core.limits import BudgetState, moment
-from router.core.money import Rate, show
-from router.core.policy import Decision, Plan
+from router.core.limits import Budget, BudgetState
+from router.core.policy import Plan
 from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits
 from router.stores.ports import Accounts, Ledger, StoreDown
+from router.tally import Tally, Ticket, attempt_of, terms_of
 from router.tokenizer import Tokenizer
-from router.upstream import Exchange
 
 log = logging.getLogger("farebox.settlement")
 
 DRAIN_S = 60.0  # how long a stream is read on after its client has left; then what was seen is charged as an estimate
 RETRY_S = (0.05, 0.2, 1.0, 5.0, 15.0)  # waits between tries to write an entry; a hold stays until it is written
-
-
-class Reader(Protocol):
-    """What reads a vendor's answer, for the client and, when it has left, for the bill."""
-
-    usage: Usage | None
-    failure: Failure | None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take a piece; returns what the client gets."""
-
-    def finish(self) -> bytes:
-        """The answer has ended."""
-
-    def text(self) -> str:
-        """The output so far, to be counted if no usage comes."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one attempt has consumed so far: the one mutable thing of a request."""
-
-    plan: Plan
-    attempt: Attempt
-    terms: Terms
-    began: float  # seconds on the measuring clock
-    exchange: Exchange | None = None
-    reader: Reader | None = None
-    failure: Failure | None = None
-    answered: bool = False  # bytes have gone out
-    complete: bool = False  # the vendor's answer was read to its end
-    left: bool = False  # the client went away
-    capped: bool = False  # we ended the stream at its cap
-    final: bool = True  # no other attempt of this request follows
-    streaming: bool = False
-    sent_s: float = 0.0
-    first_byte_s: float | None = None
-    ended_s: float | None = None
-
-    @property
-    def usage(self) -> Usage | None:
-        return self.reader.usage if self.reader else None
-
-    def overhead_s(self, request_began: float) -> float:
-        """The time that is ours: until the vendor was called, and for a plain answer from its last byte on."""
-        after = 0.0
-        if not self.streaming and self.ended_s is not None and self.first_byte_s is not None:
-            after = self.ended_s - self.first_byte_s
-        return self.sent_s - request_began + after
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """One request, as settlement needs to know it."""
-
-    id: str
-    chat: ChatRequest
-    caller: Caller
-    decision: Decision
-    rates: Mapping[str, Rate]
-    currency: str
 
 
 @dataclass(slots=True)
@@ -113,7 +50,15 @@ class Settlement:
     observers: list[Callable[[Entry], None]] = field(default_factory=list)
     wait_s: float = 5.0
     drain_s: float = DRAIN_S
+    budgets: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)  # by owner, as configured now
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    _writing: int = 0
+    _go: asyncio.Event = field(default_factory=asyncio.Event)
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._go.set()
+        self._quiet.set()
 
     def reserve(self, ticket: Ticket, plans: Sequence[Plan], number: int) -> "Reservation":
         """The scope of one attempt; entering it may raise `OverBudget` or `Overloaded`."""
@@ -123,6 +68,18 @@ class Settlement:
         """Wait for every closing task; what is not done by then is left to the next start's recovery."""
         if self._closing:
             await asyncio.wait(self._closing, timeout=timeout_s)
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Nothing is charged inside: for a change of the budgets, so that a new one counts every row exactly once, those
+        before it from the ledger and those after it as they come.
+        """
+        self._go.clear()
+        try:
+            await self._quiet.wait()
+            yield
+        finally:
+            self._go.set()
 
     async def only_cheap(self, caller: Caller) -> str | None:
         """Why only the cheap tier is left to this caller, if a soft limit has been passed."""
@@ -141,8 +98,8 @@ class Settlement:
         deadline = self.clock.seconds() + self.wait_s
         while True:
             plan, states = await self._affordable(ticket, plans, deadline)
-            terms = _terms(ticket, plan, states)
-            attempt = _attempt(ticket, attempt_id, number, terms, self.clock.now())
+            terms = terms_of(ticket, plan, states)
+            attempt = attempt_of(ticket, attempt_id, number, terms, self.clock.now())
             if not attempt.holds or await self.accounts.reserve(attempt_id, ticket.caller.budgets, attempt.holds):
                 break
         try:
@@ -154,7 +111,7 @@ class Settlement:
         except BaseException:  # cancelled while the row was being written: nobody was called
             self._start(self._release(attempt_id, terms, attempt))
             raise
-        return Tally(plan, attempt, terms, self.clock.seconds())
+        return Tally(plan, attempt, terms, self.clock.seconds(), self.budgets)
 
     async def _affordable(
         self, ticket: Ticket, plans: Sequence[Plan], deadline: float
@@ -177,7 +134,7 @@ class Settlement:
                 await self.accounts.changed(deadline - self.clock.seconds())
                 continue
             if not waiting:
-                raise _over_budget(fits[0], plans[0])
+                raise over_budget(fits[0], plans[0])
             deadline = 0.0  # nobody's hold is in the way: the last resort, at once
 
     # Leaving
@@ -198,8 +155,16 @@ class Settlement:
         finally:
             if tally.exchange is not None:
                 tally.exchange.close()
-        entry = await self._entry(tally)
-        await self._write(entry)
+        usage, basis = await self._usage(tally)
+        await self._go.wait()
+        self._writing += 1
+        self._quiet.clear()
+        try:
+            await self._write(self._entry(tally, usage, basis))
+        finally:
+            self._writing -= 1
+            if not self._writing:
+                self._quiet.set()
 
     async def _release(self, attempt_id: str, terms: Terms, attempt: Attempt) -> None:
         """Close an attempt that was written down, or may have been, but never made."""
@@ -221,6 +186,8 @@ class Settlement:
                 if wait_s is None:
                     return  # the attempt stays open in the store: the next start charges its hold
                 await asyncio.sleep(wait_s)
+        if entry.charges and not entry.attempt.holds:  # its budgets came after it
+            await self.accounts.reserve(entry.attempt.id, (), ())
         await self.accounts.settle(entry.attempt.id, entry.charges)
         for observe in self.observers:
             observe(entry)
@@ -244,27 +211,31 @@ class Settlement:
         except AttemptFailed as error:
             tally.failure = error.failure
 
-    async def _entry(self, tally: Tally) -> Entry:
+    async def _usage(self, tally: Tally) -> tuple[Usage, Basis]:
+        """What the attempt consumed, and who says so."""
+        if tally.usage is not None:
+            return tally.usage, "reported"
+        failure = _failure(tally)
+        if failure is not None and failure.fault in UNBILLED and not tally.answered:
+            return Usage(), "reported"
+        return await self._estimated(tally), "estimated"
+
+    def _entry(self, tally: Tally, usage: Usage, basis: Basis) -> Entry:
         """What became of the attempt, and what it costs."""
-        failure = tally.failure or (tally.reader.failure if tally.reader else None)
-        usage, basis = tally.usage, "reported"
-        if usage is None and failure is not None and failure.fault in UNBILLED and not tally.answered:
-            usage = Usage()
-        elif usage is None:
-            usage, basis = await self._estimated(tally), "estimated"
+        failure, outcome = _failure(tally), _outcome(tally)
+        terms = self._terms_now(tally)
         try:
-            charge = tally.terms.charge(usage)
+            charge = tally.charge(usage) if terms is tally.terms else terms.charge(usage)
         except Unpriced as error:  # more was used than any condition of the price foresees: the dearest rates hold
             log.warning("a usage is outside its price", extra={"id": tally.attempt.id, "error": str(error)})
-            charge, basis = tally.terms.dearest(usage), "estimated"
-        outcome = _outcome(tally, failure)
+            charge, basis = terms.dearest(usage), "estimated"
         if outcome == "ok" and usage.output_total:
             self.habits.observe(tally.attempt.route, usage.output_total / max(1, tally.plan.choices))
         ended = tally.ended_s or self.clock.seconds()
         return Entry(
             attempt=tally.attempt,
             outcome=outcome,
-            basis=basis,  # type: ignore[arg-type]  # one of the two above
+            basis=basis,
             usage=usage,
             cost=charge.cost,
             vendor_cost=charge.vendor,
@@ -275,6 +246,17 @@ class Settlement:
             total_ms=round((ended - tally.began) * 1000),
             fault=str(failure.fault) if failure else "",
         )
+
+    def _terms_now(self, tally: Tally) -> Terms:
+        """The attempt's terms, charged also to budgets that were configured after it had begun."""
+        attempt, terms = tally.attempt, tally.terms
+        if tally.budgets is self.budgets:
+            return terms
+        known = {account for account, _, _ in terms.accounts}
+        owners = (f"{attempt.team}/{attempt.key}", attempt.team, "*")
+        new = [b for owner in owners for b in self.budgets.get(owner, ()) if b.account not in known]
+        added = tuple((b.account, b.window(attempt.at)[0], b.currency) for b in new)
+        return replace(terms, accounts=(*terms.accounts, *added))
 
     async def _estimated(self, tally: Tally) -> Usage:
         """The usage of an answer that reported none: the prompt as estimated and the output as counted. Where the answer
@@ -313,74 +295,13 @@ class Reservation:
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
 
 
-def new_request_id(now: int) -> str:
-    """Unique, and rising with time, so that the ledger's index grows at its end."""
-    return f"fb-{now:014x}{secrets.token_hex(6)}"
+def _failure(tally: Tally) -> Failure | None:
+    return tally.failure or (tally.reader.failure if tally.reader else None)
 
 
-def _terms(ticket: Ticket, plan: Plan, states: Sequence[BudgetState]) -> Terms:
-    flagship = ticket.decision.flagship
-    accounts = tuple((state.budget.account, state.starts, state.budget.currency) for state in states)
-    return Terms(plan, ticket.rates, flagship[1] if flagship else None, accounts)
-
-
-def _attempt(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: int) -> Attempt:
-    plan, bound = terms.plan, terms.bound()
-    return Attempt(
-        id=attempt_id,
-        request_id=ticket.id,
-        number=number,
-        at=now,
-        team=ticket.caller.team,
-        key=ticket.caller.key,
-        route=ticket.decision.route.name,
-        model=plan.model.name,
-        vendor=plan.model.vendor,
-        tier=plan.model.tier,
-        price=plan.price.label,
-        currency=ticket.currency,
-        vendor_currency=plan.price.currency,
-        held=bound.cost,
-        held_vendor=bound.vendor,
-        held_flagship=bound.flagship,
-        holds=bound.accounts,
-        bound=plan.bound_usage(),
-        reason=ticket.decision.reason,
-        tags=ticket.chat.wishes.tags,
-    )
-
-
-def _outcome(tally: Tally, failure: Failure | None) -> Outcome:
+def _outcome(tally: Tally) -> Outcome:
     if tally.left:
         return "left"
-    if failure is not None:
+    if _failure(tally) is not None:
         return "cut" if tally.answered else "error"
     return "cut" if tally.capped or not tally.complete else "ok"
-
-
-def _over_budget(found: Fit, plan: Plan) -> OverBudget:
-    """Which budget, what is left of it, and when it begins anew."""
-    state = found.tight
-    if state is None:
-        return OverBudget("no budget can pay for this request")
-    budget = state.budget
-    left = max(0, budget.limit - state.settled - state.held)
-    resets = None if budget.per == "total" else moment(state.ends).isoformat().replace("+00:00", "Z")
-    held = f", {show(state.held)} of it held by requests in flight" if state.held else ""
-    again = f"; it begins anew at {resets}" if resets else ""
-    return OverBudget(
-        f"{budget.describe()} has {show(left)} {budget.currency} left of {show(budget.limit)}{held}; "
-        f"a prompt of up to {plan.tokens.high} tokens to {plan.model.name} does not fit{again}",
-        details={
-            "budget": {
-                "owner": budget.owner,
-                "per": budget.per,
-                "currency": budget.currency,
-                "limit": show(budget.limit),
-                "spent": show(state.settled),
-                "held": show(state.held),
-                "remaining": show(left),
-                "resets_at": resets,
-            }
-        },
-    )

@@ -45,13 +45,16 @@ class Snapshot:
     rates: ExchangeRates
     budgets: tuple[Budget, ...]
     encodings: tuple[str, ...]
+    vendors: frozenset[str]
     warnings: tuple[Problem, ...] = ()
     path: Path | None = None
     loaded_at: int = 0
 
-    @property
-    def vendors(self) -> frozenset[str]:
-        return frozenset(model.vendor for model in self.catalog.models.values())
+    def budgets_by_owner(self) -> Mapping[str, tuple[Budget, ...]]:
+        out: dict[str, tuple[Budget, ...]] = {}
+        for budget in self.budgets:
+            out[budget.owner] = (*out.get(budget.owner, ()), budget)
+        return out
 
     def with_keys(self, stored: Sequence[StoredKey]) -> Mapping[str, Caller]:
         """The callers with those added whose keys are in the store; a key of a team that is gone is nobody's."""
@@ -117,8 +120,10 @@ def _compiled(compiler: "_Compiler", folder: Path, earlier: Sequence[Problem]) -
         rates=compiler.rates(),
         budgets=tuple(compiler.all_budgets),
         encodings=tuple(sorted({model.counting.encoding for model in models.values()})),
+        vendors=frozenset(model.vendor for model in models.values()),
         warnings=tuple(compiler.warnings),
         path=Path(file.name),
+        loaded_at=int(datetime.now(UTC).timestamp()),
     )
 
 

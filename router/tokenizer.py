@@ -21,6 +21,7 @@ from router.core.tokens import Measure, Prompt, pieces
 
 INLINE_BYTES = 32_768  # counted on the event loop (about 2 ms); longer prompts go to a thread, which releases the GIL
 PIECE = 16_384  # characters: a thread gives way between pieces, since making tiktoken's lists holds the GIL
+REMEMBERED = 65_536  # counts kept: system prompts and the turns of a conversation come again with every request
 MAX_COUNTED = 8_000_000  # characters; beyond that a prompt is bounded by its bytes, as no window holds it anyway
 
 # sha256 of each vocabulary, as tiktoken_ext.openai_public has it in `expected_hash`
@@ -50,7 +51,9 @@ def load(name: str) -> tiktoken.Encoding:
     if hashlib.sha256(data).hexdigest() != HASHES[name]:
         raise VocabularyMissing(f"{found[0]} is not tiktoken's {name}: its hash differs")
     ranks = {b64decode(token): int(rank) for token, rank in (line.split() for line in data.splitlines() if line)}
-    return tiktoken.Encoding(**_arguments(name, ranks))
+    encoding = tiktoken.Encoding(**_arguments(name, ranks))
+    encoding._mergeable_ranks = {}  # noqa: SLF001  (the engine has its own copy; this one is 27 MB that only decoding helpers read)
+    return encoding
 
 
 def _arguments(name: str, ranks: dict[bytes, int]) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Tokenizer:
     def __init__(self) -> None:
         self._encodings: dict[str, tiktoken.Encoding] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._counts: dict[tuple[str, bytes], int] = {}  # by digest, so that no prompt is kept
 
     def encoding(self, name: str) -> tiktoken.Encoding:
         found = self._encodings.get(name)
@@ -85,6 +89,15 @@ class Tokenizer:
 
     def count(self, name: str, text: str) -> int:
         """Tokens of a text; special tokens in it are ordinary text."""
+        key = (name, hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+        found = self._counts.get(key)
+        if found is None:
+            if len(self._counts) >= REMEMBERED:
+                self._counts.clear()
+            found = self._counts[key] = self._count(name, text)
+        return found
+
+    def _count(self, name: str, text: str) -> int:
         encode = self.encoding(name).encode_ordinary
         if len(text) <= PIECE:
             return len(encode(text))

@@ -50,6 +50,12 @@ class Exchange(Protocol):
 
 
 class Upstream(Protocol):
+    async def start(self) -> None:
+        """Get ready, on the running loop."""
+
+    async def stop(self) -> None:
+        """End every call and close every connection."""
+
     def open(self, call: UpstreamCall) -> Exchange:
         """Begin a call; it does not depend on whoever awaits it."""
 

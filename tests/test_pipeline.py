@@ -415,3 +415,36 @@ async def test_no_more_requests_at_once_than_allowed_and_a_finished_one_makes_ro
     gate.set()
     await asking
     await talk.ask()
+
+
+# A configuration that changes while requests are in flight
+
+
+async def test_a_budget_that_comes_while_a_request_is_in_flight_is_charged_for_it(tmp_path):
+    gate = asyncio.Event()
+    first, *rest = stream("a", usage=(10, 5))
+    talk = Conversation(snapshot_of(tmp_path), [first, gate, *rest])
+    reply = KeptReply()
+    asking = asyncio.create_task(talk.ask(reply, stream=True))
+    while not reply.writes:
+        await asyncio.sleep(0)
+    later = snapshot_of(tmp_path, teams={"search": {"budgets": [{"limit": 1, "per": "day"}]}})
+    async with talk.settlement.still():
+        talk.settlement.budgets = later.budgets_by_owner()
+        for each in later.budgets:
+            talk.accounts.load(each, talk.clock.now(), 7)
+    gate.set()
+    await asking
+    (state,) = await talk.accounts.states(later.budgets, talk.clock.now())
+    assert (state.settled, state.held) == (20_007, 0)
+
+
+async def test_nothing_is_charged_while_the_budgets_change(tmp_path):
+    talk = Conversation(snapshot_of(tmp_path, teams=TIGHT), answer())
+    async with talk.settlement.still():
+        asking = asyncio.create_task(talk.ask())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert talk.ledger.opened and not talk.ledger.closed
+    await asking
+    assert talk.ledger.closed

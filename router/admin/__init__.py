@@ -2,6 +2,9 @@
 
 from aiohttp import web
 
+from router.admin.api import routes as api_routes
+from router.admin.page import routes as page_routes
+
 
 def routes() -> list[web.RouteDef]:
-    return []
+    return [*page_routes(), *api_routes()]

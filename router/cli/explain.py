@@ -122,7 +122,7 @@ async def _explain(
 
 async def _remember(farebox: "Farebox", caller: Caller) -> None:
     """Habits and spend, from the ledger if there is one. Raises `StoreDown`."""
-    from router.stores.sqlite import connect, settled  # noqa: PLC0415
+    from router.stores.ledgerfile import connect, settled  # noqa: PLC0415
 
     path, now = farebox.ledger.path, farebox.clock.now()
     if not path.exists():

@@ -14,8 +14,8 @@ from router.cli.report import format_option, instant, put, reading
 from router.core.limits import micros, moment
 from router.pricebook import now_micros
 from router.settings import KeySettings, Settings, hash_key
+from router.stores.ledgerfile import add_key, migrate, read_keys, revoke_key
 from router.stores.ports import StoredKey, StoreDown
-from router.stores.sqlite import add_key, migrate, read_keys, revoke_key
 
 NAME = re.compile(r"[^\s|,/]{1,128}")
 COLUMNS = ("id", "team", "name", "status", "from", "created", "expires", "hash")

@@ -13,7 +13,7 @@ import orjson
 from router.cli.common import config_option, no
 from router.cli.report import format_option, reading, time_options
 from router.core.limits import moment
-from router.stores.sqlite import rows, verify
+from router.stores.ledgerfile import rows, verify
 
 PAGE = 1000  # rows for which a read is kept open, so that a slow reader never holds up the server's checkpoints
 

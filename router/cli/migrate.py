@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from router.cli.common import config_option, no, settings_or_exit
+from router.stores.ledgerfile import migrate
 from router.stores.ports import StoreDown
-from router.stores.sqlite import migrate
 
 
 @click.command("migrate")

@@ -15,8 +15,8 @@ from router.cli.common import config_option, no, store_path
 from router.core.limits import moment
 from router.core.money import show
 from router.pricebook import as_date_or_instant
+from router.stores.ledgerfile import GROUPS, SUMMED, connect, sums
 from router.stores.ports import StoreDown
-from router.stores.sqlite import GROUPS, SUMMED, connect, sums
 
 Command = Callable[..., None]
 MONEY = ("cost", "saved", "estimated_cost")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from router.core.currency import between
 from router.core.entry import Charges
-from router.core.limits import BudgetState
-from router.core.money import PICO_PER_NANO, Rate, nano_from_pico
+from router.core.errors import OverBudget
+from router.core.limits import BudgetState, moment
+from router.core.money import PICO_PER_NANO, Rate, nano_from_pico, show
 from router.core.policy import Plan, shrunk
 from router.core.prices import Facts, Price, Unpriced
 from router.core.usage import Usage
@@ -126,3 +127,31 @@ def _cap_within(plan: Plan, pico: int) -> int | None:
     if not plan.per_output_pico or not plan.output_cap:
         return plan.output_cap if pico >= plan.bound_pico else None
     return min(plan.output_cap, (pico - plan.input_pico) // (plan.per_output_pico * plan.choices))
+
+
+def over_budget(found: Fit, plan: Plan) -> OverBudget:
+    """Which budget, what is left of it, and when it begins anew."""
+    state = found.tight
+    if state is None:
+        return OverBudget("no budget can pay for this request")
+    budget = state.budget
+    left = max(0, budget.limit - state.settled - state.held)
+    resets = None if budget.per == "total" else moment(state.ends).isoformat().replace("+00:00", "Z")
+    held = f", {show(state.held)} of it held by requests in flight" if state.held else ""
+    again = f"; it begins anew at {resets}" if resets else ""
+    return OverBudget(
+        f"{budget.describe()} has {show(left)} {budget.currency} left of {show(budget.limit)}{held}; "
+        f"a prompt of up to {plan.tokens.high} tokens to {plan.model.name} does not fit{again}",
+        details={
+            "budget": {
+                "owner": budget.owner,
+                "per": budget.per,
+                "currency": budget.currency,
+                "limit": show(budget.limit),
+                "spent": show(state.settled),
+                "held": show(state.held),
+                "remaining": show(left),
+                "resets_at": resets,
+            }
+        },
+    )

@@ -1,10 +1,11 @@
 """A decision, told to people and programs: every candidate, its price, and why it was passed over."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from router.core.limits import moment
-from router.core.money import show
-from router.core.policy import Decision
+from router.core.money import Rate, nano_from_pico, show
+from router.core.policy import Decision, Verdict
 
 
 def explain(decision: Decision, currency: str) -> dict[str, Any]:
@@ -35,19 +36,24 @@ def explain(decision: Decision, currency: str) -> dict[str, Any]:
                 "vendor": verdict.model.vendor,
                 "tier": str(verdict.model.tier),
                 "quality": verdict.model.quality,
-                "price": verdict.price or None,
-                "expected_cost": None if verdict.expected_nano is None else show(verdict.expected_nano),
-                "most_cost": None if verdict.bound_nano is None else show(verdict.bound_nano),
+                **_amounts(verdict, decision.rates),
                 "place": places.get(id(verdict.model)),
                 "lost": verdict.lost or None,
             }
             for verdict in sorted(
-                decision.verdicts,
-                key=lambda v: (
-                    places.get(id(v.model), 10**6),
-                    2**62 if v.expected_nano is None else v.expected_nano,
-                    v.model.name,
-                ),
+                decision.verdicts, key=lambda v: (places.get(id(v.model), 10**6), _rank(v), v.model.name)
             )
         ],
     }
+
+
+def _rank(verdict: Verdict) -> int:
+    return verdict.plan.expected_nano if verdict.plan else 2**62
+
+
+def _amounts(verdict: Verdict, rates: Mapping[str, Rate]) -> dict[str, str | None]:
+    plan = verdict.plan
+    if plan is None:
+        return {"price": None, "expected_cost": None, "most_cost": None}
+    most = nano_from_pico(plan.bound_pico, rates[plan.price.currency])
+    return {"price": plan.price.label, "expected_cost": show(plan.expected_nano), "most_cost": show(most)}

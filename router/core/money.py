@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 NANO = 10**9
 PICO_PER_NANO = 1000
+MAX_EXPONENT = 15  # no price, rate or budget is a quadrillion, and decimals of any exponent would be worked out in full
 
 
 def decimal(value: str | float | Decimal) -> Decimal:
@@ -25,6 +26,8 @@ def decimal(value: str | float | Decimal) -> Decimal:
         raise ValueError(f"{value!r} is not a decimal number") from None
     if not number.is_finite():
         raise ValueError(f"{value!r} is not a finite number")
+    if number and not -MAX_EXPONENT <= number.adjusted() <= MAX_EXPONENT:
+        raise ValueError(f"{value!r} is out of range")
     return number
 
 

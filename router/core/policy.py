@@ -47,13 +47,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one candidate fared; `lost` is empty for those that may be tried."""
+    """How one candidate fared; `lost` is empty for those that may be tried, `plan` is there once it could be priced."""
 
     model: Model
     lost: str
-    price: str = ""
-    expected_nano: int | None = None
-    bound_nano: int | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +65,7 @@ class Decision:
     need: float | None
     flagship: tuple[Model, Price] | None  # what savings are measured against
     at: int
+    rates: Mapping[str, Rate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def decide(
             lost = soft
         if not lost:
             plan, lost = _plan(chat, route, candidate.model, measure, market)
-        verdicts.append(_verdict(candidate.model, lost, plan, market))
+        verdicts.append(Verdict(candidate.model, lost, plan))
         if plan is not None and not lost:
             able.append(plan)
     if not able:
@@ -132,7 +131,7 @@ def decide(
     verdicts = [
         verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need) for verdict in verdicts
     ]
-    return Decision(route, plans, tuple(verdicts), reason, need, _flagship(route, market), market.at)
+    return Decision(route, plans, tuple(verdicts), reason, need, _flagship(route, market), market.at, market.rates)
 
 
 def _need(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
@@ -163,8 +162,7 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
         input_pico, per_output = price.bounds_pico(tokens.low, tokens.high, cap)
         habit = market.expected_output(route.name)
         expected = 0 if not cap else max(1, min(cap, DEFAULT_EXPECTED_OUTPUT if habit is None else habit))
-        usage = Usage(input_fresh=tokens.tokens, output_text=expected * chat.choices)
-        expected_pico = price.cost_pico(usage, Facts(market.at, tokens.tokens, expected, chat.thinking))
+        expected_pico = _expected_pico(price, facts, expected * chat.choices)
     except Unpriced as error:
         return None, f"unpriced: {error}"
     rate = market.rates.get(price.currency)
@@ -187,6 +185,14 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
     if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
         return _within(plan, most, rate)
     return plan, ""
+
+
+def _expected_pico(price: Price, facts: Facts, output: int) -> int:
+    flat = price.flat
+    if flat is not None and flat.input is not None and flat.output is not None:  # the usual case, without detours
+        return facts.input_tokens * flat.input + output * flat.output
+    usage = Usage(input_fresh=facts.input_tokens, output_text=output)
+    return price.cost_pico(usage, replace(facts, output_tokens=output))
 
 
 def _cap(chat: ChatRequest, route: Route, model: Model, tokens: Estimate) -> tuple[int, str]:
@@ -242,16 +248,7 @@ def _unmet(route: Route, able: list[Plan], need: float | None) -> tuple[list[Pla
 def _too_plain(verdict: Verdict, need: float | None) -> Verdict:
     quality = verdict.model.quality
     said = "its quality is not configured" if quality is None else f"quality {quality:g}"
-    return Verdict(
-        verdict.model, f"{said}, {need or 0:g} is needed", verdict.price, verdict.expected_nano, verdict.bound_nano
-    )
-
-
-def _verdict(model: Model, lost: str, plan: Plan | None, market: Market) -> Verdict:
-    if plan is None:
-        return Verdict(model, lost)
-    rate = market.rates[plan.price.currency]
-    return Verdict(model, lost, plan.price.label, plan.expected_nano, nano_from_pico(plan.bound_pico, rate))
+    return replace(verdict, lost=f"{said}, {need or 0:g} is needed")
 
 
 def _flagship(route: Route, market: Market) -> tuple[Model, Price] | None:

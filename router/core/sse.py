@@ -8,6 +8,7 @@ import re
 
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _END = re.compile(_LINE_END + _LINE_END)
+_DATA_LINE = re.compile(rb"(?:^|(?<=[\r\n]))data: ?([^\r\n]*)")
 _DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
 
@@ -65,3 +66,13 @@ def data_of(event: bytes) -> bytes:
     if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
         return event[6:-2]
     return b"\n".join(_DATA.findall(event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
+
+
+def with_data(event: bytes, data: bytes) -> bytes:
+    """The event with other data in place of its own; its other lines and its line ends stay."""
+    found = [match.span(1) for match in _DATA_LINE.finditer(event)]
+    if len(found) == 1:
+        (start, end), *_ = found
+        return event[:start] + data + event[end:]
+    kept = b"".join(line for line in event.splitlines(keepends=True) if line.strip() and not line.startswith(b"data:"))
+    return kept + b"data: " + data + b"\n\n"

@@ -158,7 +158,8 @@ def render_tools(tools: Sequence[Any]) -> str:
         if not isinstance(properties, dict) or not properties:
             lines += [f"type {function.get('name')} = () => any;", ""]
             continue
-        required = parameters.get("required") or () if isinstance(parameters, dict) else ()
+        required = parameters.get("required") if isinstance(parameters, dict) else None
+        required = required if isinstance(required, list) else []
         lines.append(f"type {function.get('name')} = (_: {{")
         for name, schema in properties.items():
             described = isinstance(schema, dict) and schema.get("description")

@@ -16,6 +16,7 @@ from router.core.usage import Usage, count, minus
 from router.dialects.wishes import read_wishes
 
 MAX_MESSAGES = 2048  # OpenAI's own limit for the array
+MAX_DEPTH = 250  # levels that the JSON library can write, with room for what is put around them
 MAX_CHOICES = 128  # OpenAI's own limit for `n`
 
 CAP_FIELDS = ("max_completion_tokens", "max_tokens")
@@ -62,6 +63,8 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        _refuse_depth(body)
     asked = body.get("model")
     if not isinstance(asked, str) or not asked:
         raise InvalidRequest("`model` must be a non-empty string", param="model")
@@ -87,6 +90,14 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
         thinking=bool(body.get("enable_thinking")),
         wishes=read_wishes(headers, body.get("farebox")),
     )
+
+
+def _refuse_depth(body: Mapping[str, Any]) -> None:
+    """What is nested too deeply to be sent on is refused before anything is set aside for it."""
+    try:
+        jsonio.dumps(body)
+    except TypeError:
+        raise InvalidRequest(f"the body is nested more than {MAX_DEPTH} levels deep") from None
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:
@@ -269,11 +280,11 @@ def with_cost(raw: bytes, reply: Mapping[str, Any], members: bytes) -> bytes:
     The object is patched in place, so that every other byte stays as the vendor sent it.
     """
     found = jsonio.span_of(raw, "usage")
-    if found is not None and found[2] == reply["usage"] and found[2] and "cost" not in found[2]:
-        end = found[1] - 1
-        return raw[:end].rstrip() + b"," + members + raw[end:]
-    usage = {**reply["usage"], **jsonio.loads(b"{" + members + b"}")}
-    return jsonio.dumps({**reply, "usage": usage})
+    usage = reply["usage"]
+    if found is not None and usage and "cost" not in usage:
+        head = raw[: found[1] - 1].rstrip()
+        return head + b"," + members + raw[len(head) :]
+    return jsonio.dumps({**reply, "usage": {**usage, **jsonio.loads(b"{" + members + b"}")}})
 
 
 # What clients are shown

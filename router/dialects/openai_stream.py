@@ -9,12 +9,13 @@ from typing import Any
 
 from router.core import jsonio
 from router.core.failure import Failure, Fault
-from router.core.sse import Splitter, data_of, events
+from router.core.sse import Splitter, data_of, events, with_data
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_FOLD = 32_768  # bytes of events kept before they are reduced to their text
+_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+_FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
 
 
 class Tap:
@@ -49,10 +50,11 @@ class Tap:
         return self._pass(rest) if (rest := self._splitter.rest()) else b""
 
     def _pass(self, block: bytes) -> bytes:
-        self.events += block.count(b"data:")
+        # a blank line cannot stand inside JSON, so text that looks like an event is not counted
+        self.events += block.startswith(b"data:") + block.count(b"\n\ndata:")
         if self.usage is None:
             self._keep(block)
-        if not self.done and b"[DONE]" in block:
+        if b"[DONE]" in block and _DONE.search(block):
             self.done = True
         told = block.count(b'"usage"')
         if (told and told != block.count(b'"usage":null') + block.count(b'"usage": null')) or b'"error"' in block:
@@ -60,7 +62,9 @@ class Tap:
         return block
 
     def _event(self, event: bytes) -> bytes:
-        if b'"usage"' not in event and b'"error"' not in event:
+        if b'"error"' not in event and (
+            b'"usage"' not in event or b'"usage":null' in event or b'"usage": null' in event
+        ):
             return event
         data = data_of(event)
         try:
@@ -86,10 +90,10 @@ class Tap:
             self._kept.clear()
         if not self._hide:
             members = self._bill(usage) if usage is not None else b""
-            return event.replace(data, openai.with_cost(data, told, members)) if members else event
+            return with_data(event, openai.with_cost(data, told, members)) if members else event
         if not told.get("choices"):
             return b""
-        return event.replace(data, jsonio.dumps({name: value for name, value in told.items() if name != "usage"}))
+        return with_data(event, jsonio.dumps({name: value for name, value in told.items() if name != "usage"}))
 
     def _keep(self, block: bytes) -> None:
         """Remember the events until a usage makes them needless; long streams are reduced to their text."""

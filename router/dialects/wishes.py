@@ -28,7 +28,7 @@ def read_wishes(headers: Mapping[str, str], told: Any) -> Wishes:
         raise InvalidRequest("`farebox` must be an object", param="farebox")
     for name in KNOWN:
         if (value := headers.get("x-farebox-" + name.replace("_", "-"))) is not None:
-            wishes[name] = value
+            wishes[name] = _text(value, name)
     if not wishes:
         return NONE
     if unknown := wishes.keys() - set(KNOWN):
@@ -43,6 +43,15 @@ def read_wishes(headers: Mapping[str, str], told: Any) -> Wishes:
         tags=_tags(wishes.get("tags")),
         dry_run=_truth(wishes.get("dry_run")),
     )
+
+
+def _text(value: str, name: str) -> str:
+    """A header's value; bytes that are no UTF-8 arrive as lone surrogates, which nothing further on can write."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"the header x-farebox-{name.replace('_', '-')} is not UTF-8", param=name) from None
+    return value
 
 
 def _quality(value: Any) -> float | None:

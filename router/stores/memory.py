@@ -36,12 +36,8 @@ class MemoryAccounts:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def load(self, budget: Budget, now: int, settled: int) -> None:
-        """Begin an account with what the ledger says was spent in its window; one that is already here is left alone."""
-        if budget.account not in self._accounts:
-            self._accounts[budget.account] = _Account(_Counter(*budget.window(now), settled))
-
-    def knows(self, budget: Budget) -> bool:
-        return budget.account in self._accounts
+        """Set what an account has settled in its window to what the ledger says; what it holds stays held."""
+        self._counter(budget, now).settled = settled
 
     def _counter(self, budget: Budget, now: int) -> _Counter:
         """The account's counter for now, turning to a new window when the old one is over."""

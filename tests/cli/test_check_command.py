@@ -74,9 +74,9 @@ def test_what_does_not_fit_together_is_found_all_at_once(check):
     assert [(line, key) for line, key, _ in found] == [
         (6, "models.other"),
         (7, "models.third.vendor"),
+        (13, "teams.search.budgets[0].timezone"),
         (14, "teams.search.routes[1]"),
         (15, "teams.search.models[0]"),
-        (13, "teams.search.budgets[0].timezone"),
     ]
     told = " ".join(message for _, _, message in found)
     for part in ("openai/other", "price: free", "'nobody'", "'missing'", "'gpt-5000'", "'Mars/Base'"):
@@ -117,3 +117,18 @@ def test_a_bad_price_book_is_named_with_its_own_file_and_line(run, config, tmp_p
     )
     config.write_text("prices: [builtin, mine.yaml]\n" + written())
     assert f"{book}:5: models.gpt-4o.prices[0]" in run("check", config, code=1).stderr
+
+
+def test_what_is_wrong_in_itself_does_not_hide_what_does_not_fit(check):
+    found = check(
+        written(
+            models="  other: {vendor: openai, tier: cheapest}\n  third: {vendor: nobody, tier: cheap}",
+            more="    limits: {concurrent: '${FAREBOX_TEST_UNSET}'}\n    routes: [auto, missing]",
+        )
+    )
+    assert [(line, key) for line, key, _ in found] == [
+        (6, "models.other.tier"),
+        (7, "models.third.vendor"),
+        (14, "teams.search.limits.concurrent"),
+        (15, "teams.search.routes[1]"),
+    ]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from router.core.entry import Attempt, Entry
 from router.core.limits import micros, moment
 from router.core.usage import Usage
+from router.stores.ledgerfile import connect, migrate, rows, verify
 from router.stores.ports import SUMS, StoredKey, StoreDown, Total, labels_of
-from router.stores.sqlite import SqliteLedger, connect, migrate, rows, verify
+from router.stores.sqlite import SqliteLedger
 
 AT = 1_795_000_000_000_000
 

@@ -1,0 +1,116 @@
+"""Who may look: the admin key as a bearer, or a cookie that the login form has set."""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from router.api import FAREBOX, show
+from router.app import Farebox
+from router.auth import presented
+from router.core.errors import BadKey, InvalidRequest, NotAllowed, Overloaded, RouterError
+from router.core.limits import MICROS
+from router.settings import hash_key
+from router.stores.ports import StoreDown
+
+log = logging.getLogger("farebox.admin")
+
+COOKIE = "farebox_page"
+LOGIN_S = 12 * 3600
+CLOSED = "the admin API is closed; set server.admin_key"
+PRIVATE = {
+    "Server": "farebox",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+Call = Callable[[Farebox, web.Request], Awaitable[web.Response]]
+
+
+class Conflict(RouterError):
+    """What was asked for cannot be done as things stand."""
+
+    status: ClassVar[int] = 409
+    code: ClassVar[str] = "conflict"
+    kind: ClassVar[str] = "invalid_request_error"
+
+
+def admin_key(farebox: Farebox) -> str | None:
+    """The configured key; a blank one is none, and then nobody is an admin."""
+    key = farebox.snapshot.settings.server.admin_key
+    return (key.get_secret_value() or None) if key is not None else None
+
+
+def is_admin_key(told: str, key: str) -> bool:
+    """Compared by hash, so that the time it takes tells neither content nor length."""
+    return hmac.compare_digest(hash_key(told), hash_key(key))
+
+
+def require_admin(farebox: Farebox, request: web.Request) -> None:
+    """Raises `NotAllowed` without a configured key, `BadKey` without the right one."""
+    key = admin_key(farebox)
+    if key is None:
+        raise NotAllowed(CLOSED)
+    told = presented(request.headers)
+    if not told:
+        raise BadKey("no admin key; send it as `Authorization: Bearer ADMIN_KEY`")
+    if not is_admin_key(told, key):
+        raise BadKey("this is not the admin key")
+
+
+def guarded(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The handler of one admin call: the key first, and every failure in OpenAI's shape."""
+
+    async def handle(request: web.Request) -> web.Response:
+        farebox = request.app[FAREBOX]
+        try:
+            require_admin(farebox, request)
+            response = await call(farebox, request)
+        except RouterError as error:
+            response = show(error)
+        except StoreDown as error:
+            response = show(Overloaded(f"the store cannot be used: {error}", retry_after_s=5))
+        except web.HTTPRequestEntityTooLarge:
+            response = show(InvalidRequest("the body is too large"))
+        except Exception:
+            log.exception("an admin call failed in a way that is a bug", extra={"path": request.path})
+            response = show(RouterError("an internal error; its traceback is in the log"))
+        response.headers.update(PRIVATE)
+        return response
+
+    return handle
+
+
+# The page's cookie
+
+
+def token(key: str, expires: int) -> str:
+    """Proof that the admin key was shown; good until `expires` (seconds since 1970) or until the key changes."""
+    return f"{expires}.{_sign(key, expires)}"
+
+
+def _sign(key: str, expires: int) -> str:
+    return hmac.digest(key.encode("utf-8", "surrogateescape"), f"farebox page {expires}".encode(), "sha256").hex()
+
+
+def is_token(told: str, key: str, now: int) -> bool:
+    """Whether a cookie is one of ours that still holds (`now` in microseconds since 1970)."""
+    expires, _, signature = told.partition(".")
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 12 and signature.isascii()):
+        return False
+    return hmac.compare_digest(signature, _sign(key, int(expires))) and now < int(expires) * MICROS
+
+
+def logged_in(farebox: Farebox, request: web.Request) -> bool:
+    key = admin_key(farebox)
+    return key is not None and is_token(request.cookies.get(COOKIE, ""), key, farebox.clock.now())
+
+
+def set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
+    """A cookie that no script can read and no other site can send."""
+    encrypted = request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+    settings: dict[str, Any] = {"httponly": True, "samesite": "Strict", "path": "/", "secure": encrypted}
+    response.set_cookie(COOKIE, value, max_age=seconds, **settings)

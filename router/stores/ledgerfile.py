@@ -1,0 +1,247 @@
+"""The ledger's file: how it is opened, brought up to date, read and proved. The writer is in `sqlite`."""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from router.core.entry import Attempt, Entry, abandoned
+from router.core.limits import FOREVER, Budget, moment
+from router.core.money import Rate, convert_nano, show
+from router.core.usage import LEAVES, Usage
+from router.stores.ports import TOTAL_FIELDS, StoredKey, StoreDown, Total
+from router.stores.schema import COLUMNS, STEPS, VERSION
+
+GENESIS = bytes(32)  # what the first row's hash follows
+
+
+def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """A connection as the store uses it; read-only unless told otherwise. Raises `StoreDown`."""
+    try:
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = not path.exists()
+            connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+            if fresh:
+                path.chmod(0o600)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        else:
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, check_same_thread=False
+            )
+        connection.execute("PRAGMA cache_size=-8000")
+    except (sqlite3.Error, OSError) as error:
+        raise StoreDown(f"{path}: {error}") from None
+    return connection
+
+
+def migrate(path: Path) -> tuple[int, int]:
+    """Bring the file to this version's schema: (version before, version now). Raises `StoreDown`."""
+    with contextlib.closing(connect(path, write=True)) as connection:
+        before: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if before > VERSION:
+            raise StoreDown(f"{path} was written by a newer Farebox (schema {before}, this one knows {VERSION})")
+        try:
+            for number, step in enumerate(STEPS[before:], before + 1):
+                connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version={number}; COMMIT;")
+        except sqlite3.Error as error:
+            raise StoreDown(f"{path}: migration {number} failed: {error}") from None
+    return before, VERSION
+
+
+def chain(last: bytes, values: Sequence[Any]) -> bytes:
+    """The hash of a row: over the one before it and its own columns, so that no row can be changed, added or removed
+    unseen.
+    """
+    return hashlib.sha256(last + orjson.dumps(values)).digest()
+
+
+def values_of(entry: Entry) -> tuple[Any, ...]:
+    """An entry as the ledger's columns."""
+    a, u = entry.attempt, entry.usage
+    return (
+        a.id, a.request_id, a.number, a.at, a.team, a.key, a.route, a.model, a.vendor, a.tier, entry.outcome,
+        entry.basis, u.input_fresh, u.cache_read, u.cache_write_5m, u.cache_write_1h, u.output_text, u.output_reasoning,
+        entry.cost, a.currency, entry.vendor_cost, a.vendor_currency, entry.flagship_cost, a.held, a.price, a.reason,
+        orjson.dumps(dict(a.tags)).decode() if a.tags else "{}", int(entry.final), entry.first_byte_ms, entry.total_ms,
+    )  # fmt: skip
+
+
+def rows(connection: sqlite3.Connection, after: int = 0, limit: int = -1) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows in the contract's form, with their sequence numbers."""
+    yield from _rows(connection, "seq > ? ORDER BY seq LIMIT ?", (after, limit))
+
+
+def rows_of(connection: sqlite3.Connection, request_id: str) -> Iterator[dict[str, Any]]:
+    """One request's rows, found by their ids, which are the request's and the attempt's number."""
+    for _, row in _rows(connection, "id > ? AND id < ? ORDER BY attempt", (f"{request_id}.", f"{request_id}/")):
+        yield row
+
+
+def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns = ", ".join(COLUMNS)
+    found = connection.execute(f"SELECT seq, hash, {columns} FROM ledger WHERE {where}", args)  # noqa: S608 (names of ours)
+    for seq, digest, *values in found:
+        row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
+        usage = {name: count for name in LEAVES if (count := row.pop(name)) is not None}
+        for name in ("cost", "vendor_cost", "flagship_cost", "held"):
+            row[name] = show(row[name])
+        row["at"] = moment(row["at"]).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        row["tags"] = orjson.loads(row["tags"])
+        row["final"] = bool(row["final"])
+        yield seq, {**row, "usage": usage, "hash": digest.hex()}
+
+
+def totals(connection: sqlite3.Connection, since: int | None = None, until: int | None = None) -> list[Total]:
+    """The sums that are kept; for a span of time [since, until), the same counted from its rows."""
+    fields: Sequence[str] = TOTAL_FIELDS
+    if since is None and until is None:
+        found = connection.execute(f"SELECT {', '.join(fields)} FROM totals")  # noqa: S608 (names of ours)
+    else:
+        labels = ", ".join(fields[:8])
+        fields = (*fields[:8], *SUMMED, "vendor_cost")
+        query = f"SELECT {labels}, {_SUMMED}, sum(vendor_cost) FROM ledger WHERE at >= ? AND at < ? GROUP BY {labels}"  # noqa: S608 (names of ours)
+        found = connection.execute(query, (since or 0, FOREVER if until is None else until))
+    return [Total(**dict(zip(fields, values, strict=True))) for values in found]
+
+
+def verify(connection: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
+    """Walk the chain: (sequence number, whether the row is as it was written and follows the one before it)."""
+    last, expected = GENESIS, 1
+    for seq, digest, *values in connection.execute(f"SELECT seq, hash, {', '.join(COLUMNS)} FROM ledger ORDER BY seq"):  # noqa: S608 (names of ours)
+        yield seq, seq == expected and chain(last, values) == digest
+        last, expected = digest, seq + 1
+
+
+def open_attempts(connection: sqlite3.Connection) -> list[Entry]:
+    entries = []
+    for (body,) in connection.execute("SELECT body FROM attempts ORDER BY id"):
+        told = orjson.loads(body)
+        told["bound"] = Usage(**told["bound"])
+        told["holds"] = tuple(tuple(hold) for hold in told["holds"])
+        entries.append(abandoned(Attempt(**told)))
+    return entries
+
+
+def spent(
+    connection: sqlite3.Connection, accounts: Sequence[tuple[Budget, int]], rates: Mapping[str, Rate]
+) -> Mapping[str, int]:
+    """Settled money per account. An account that was not live when rows were written is counted anew from the rows, so
+    that a budget added in the middle of a month knows what the month has cost.
+    """
+    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live")}
+    out: dict[str, int] = {}
+    connection.execute("BEGIN IMMEDIATE")
+    for budget, start in accounts:
+        if budget.account not in live:
+            spent = _count_anew(connection, budget, start, rates)
+            connection.execute("INSERT OR REPLACE INTO spend VALUES (?, ?, ?)", (budget.account, start, spent))
+            connection.execute("INSERT OR REPLACE INTO accounts VALUES (?, 1)", (budget.account,))
+            live.add(budget.account)
+        found = connection.execute(
+            "SELECT nano FROM spend WHERE account = ? AND start = ?", (budget.account, start)
+        ).fetchone()
+        out[budget.account] = found[0] if found else 0
+    gone = live - {budget.account for budget, _ in accounts}
+    connection.executemany("UPDATE accounts SET live = 0 WHERE account = ?", [(name,) for name in gone])
+    connection.execute("COMMIT")
+    return out
+
+
+def settled(
+    connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate]
+) -> Mapping[str, int]:
+    """What each budget's account has settled in the window that starts at the given instant; writes nothing."""
+    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live")}
+    query = "SELECT nano FROM spend WHERE account = ? AND start = ?"
+    out: dict[str, int] = {}
+    for budget, start in accounts:
+        if budget.account in live:
+            found = connection.execute(query, (budget.account, start)).fetchone()
+            out[budget.account] = found[0] if found else 0
+        else:
+            out[budget.account] = _count_anew(connection, budget, start, rates)
+    return out
+
+
+def _count_anew(connection: sqlite3.Connection, budget: Budget, start: int, rates: Mapping[str, Rate]) -> int:
+    where, args = "at >= ?", list[Any]([start])
+    team, _, key = budget.owner.partition("/")
+    if budget.owner != "*":
+        where, args = where + " AND team = ?", [*args, team]
+    if key:
+        where, args = where + " AND key = ?", [*args, key]
+    total = 0
+    query = f"""SELECT currency, vendor_currency, sum(cost), sum(vendor_cost) FROM ledger
+        WHERE {where} GROUP BY currency, vendor_currency"""  # noqa: S608 (fixed text)
+    for currency, vendor_currency, cost, vendor_cost in connection.execute(query, args):
+        if vendor_currency == budget.currency:
+            total += vendor_cost
+        elif currency == budget.currency:
+            total += cost
+        else:
+            total += convert_nano(cost, rates[currency].then(rates[budget.currency].inverse()))
+    return total
+
+
+# What a report may be grouped by, as SQL; a key's name is only unique within its team.
+GROUPS: Mapping[str, str] = {
+    "team": "team", "key": "team || '/' || key", "route": "route", "model": "model", "vendor": "vendor",
+    "tier": "tier", "outcome": "outcome", "day": "date(at / 1000000, 'unixepoch')",
+}  # fmt: skip
+_SUMMED = """count(*), sum(final), sum(cost),
+    sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
+    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), ifnull(sum(input_fresh), 0), ifnull(sum(cache_read), 0),
+    ifnull(sum(cache_write_5m), 0) + ifnull(sum(cache_write_1h), 0), ifnull(sum(output_text), 0),
+    ifnull(sum(output_reasoning), 0)"""
+SUMMED = (
+    "attempts", "requests", "cost", "saved", "estimated_cost", "input", "cache_read", "cache_write", "output",
+    "reasoning",
+)  # fmt: skip
+
+
+def sums(
+    connection: sqlite3.Connection, by: Sequence[str], since: int | None = None, until: int | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Sums over the attempts that began in [since, until), as (*groups, currency, *SUMMED); amounts are nano-units. In
+    the order of days where they are asked for, else the dearest first.
+    """
+    names = [*(GROUPS[name] for name in by), "currency"]
+    places = ", ".join(str(i) for i in range(1, len(names) + 1))
+    order = f"{by.index('day') + 1}, sum(cost) DESC" if "day" in by else "sum(cost) DESC"
+    bounds = [(sign, at) for sign, at in ((">=", since), ("<", until)) if at is not None]
+    where = " AND ".join(f"at {sign} ?" for sign, _ in bounds) or "true"
+    query = f"""SELECT {", ".join(names)}, {_SUMMED} FROM ledger WHERE {where}
+        GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
+    yield from connection.execute(query, [at for _, at in bounds])
+
+
+def read_keys(connection: sqlite3.Connection) -> list[StoredKey]:
+    return [StoredKey(*found) for found in connection.execute("SELECT * FROM keys ORDER BY created")]
+
+
+def add_key(path: Path, key: StoredKey) -> None:
+    """Store a key's hash. Raises `StoreDown`."""
+    with contextlib.closing(connect(path, write=True)) as connection:
+        try:
+            connection.execute(
+                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key.id, key.team, key.name, key.sha256, key.created, key.expires, key.revoked),
+            )
+        except sqlite3.Error as error:
+            raise StoreDown(f"{path}: {error}") from None
+
+
+def revoke_key(path: Path, key_id: str, now: int) -> bool:
+    """Revoke a key; False if there is no such key that is still valid. Raises `StoreDown`."""
+    with contextlib.closing(connect(path, write=True)) as connection:
+        try:
+            done = connection.execute("UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL", (now, key_id))
+        except sqlite3.Error as error:
+            raise StoreDown(f"{path}: {error}") from None
+        return done.rowcount == 1

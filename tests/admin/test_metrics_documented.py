@@ -1,0 +1,54 @@
+"""docs/metrics.md and a scrape name the same metrics, with the same types and labels."""
+
+import re
+
+from prometheus_client.parser import text_string_to_metric_families
+from support import ROOT
+from traffic import BATCH, send_traffic
+
+SECTION = re.compile(r"^### `(\w+)`\n(counter|gauge|histogram), ([^;]+); (?:`([\w, ]+)`|(no labels))", re.MULTILINE)
+HISTOGRAMS_OWN = {"le"}
+
+
+def documented():
+    """name → (type, labels)"""
+    text = (ROOT / "docs/metrics.md").read_text()
+    found = SECTION.findall(text)
+    assert len(found) == text.count("\n### "), "a section that does not begin as the others do"
+    return {name: (kind, set(labels.split(", ")) if labels else set()) for name, kind, _, labels, _ in found}
+
+
+async def families(on):
+    async with on.http.get(on.url + "/metrics") as reply:
+        text = await reply.text()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        found[name] = family.type, set().union(*(sample.labels for sample in family.samples)) - HISTOGRAMS_OWN
+    return found
+
+
+async def test_every_metric_is_documented_and_every_documented_metric_is_there(seen):
+    assert (await families(seen)).keys() == documented().keys()
+
+
+async def test_types_and_labels_are_as_documented(seen, ask, demo):
+    await send_traffic(seen, [(BATCH, "bulk", "A fallback. status=500 fail=1 id=two out=5")])
+    await seen.farebox.reload()
+    async with seen.post(key="nobody", json={}) as reply:
+        assert reply.status == 401
+    told, scraped = documented(), await families(seen)
+    silent = set()
+    for name, (kind, labels) in scraped.items():
+        assert told[name][0] == kind, name
+        if labels or not told[name][1]:
+            assert told[name][1] == labels, name
+        else:
+            silent.add(name)
+    assert silent <= {"farebox_unpriced_total", "farebox_overrun_total"}  # which nothing here makes happen
+
+
+def test_each_metric_has_an_example_that_asks_for_it():
+    for section in (ROOT / "docs/metrics.md").read_text().split("\n### ")[1:]:
+        name = re.match(r"`(\w+)`", section)[1]
+        assert re.search(rf"```promql\n.*\b{name}(?:_bucket|_sum)?\b", section), name

@@ -1,0 +1,102 @@
+"""What is under deploy/ fits what it deploys. A real Prometheus reads it in tests/admin/test_prometheus.py."""
+
+import fnmatch
+import importlib
+import json
+import re
+import sys
+
+import pytest
+import yaml
+from support import ROOT
+
+GRAFANA = ROOT / "deploy/grafana"
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+
+
+@pytest.fixture(scope="module")
+def make():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(GRAFANA)
+        patch.setattr(sys, "dont_write_bytecode", True)
+        return importlib.import_module("make")
+
+
+@pytest.fixture(scope="module")
+def dashboard():
+    return json.loads((GRAFANA / "farebox.json").read_text())
+
+
+def queries(dashboard):
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+
+def test_the_dashboard_is_what_its_script_writes(make):
+    assert (GRAFANA / "farebox.json").read_text() == make.text(), "run: python deploy/grafana/make.py"
+
+
+async def test_every_metric_that_the_dashboard_asks_for_is_one_that_farebox_has(running, demo, dashboard):
+    on = await running(demo)
+    known = {family.name: family.type for family in on.farebox.metrics.registry.collect()}
+    endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    names = {name + ending for name, kind in known.items() for ending in endings[kind]}
+    asked = {
+        name for query in queries(dashboard) for name in re.findall(r"\b(?:farebox|gen_ai)_\w+(?=[{\[ )]|$)", query)
+    }
+    assert asked - {"gen_ai_request_model"} - names == set()
+    assert len(asked) > 20
+
+
+def test_the_dashboard_shows_what_finance_and_operators_need(dashboard):
+    asked = " ".join(queries(dashboard))
+    for metric in (
+        "farebox_cost_total", "farebox_saved_total", "farebox_requests_total", "farebox_refused_total", "farebox_attempts_total",
+        "farebox_tokens_total", "farebox_estimated_cost_total", "farebox_budget_spent", "farebox_budget_held",
+        "farebox_budget_remaining", "farebox_overhead_seconds_bucket", "farebox_ledger_lag_seconds",
+        "gen_ai_client_operation_time_to_first_chunk_seconds_bucket",
+    ):  # fmt: skip
+        assert metric in asked
+
+
+def test_the_dashboards_panels_have_their_own_ids_and_places_and_take_the_source_from_its_variable(dashboard):
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert all(x < 24 for x, _ in taken)
+    sources = [panel["datasource"] for panel in panels if panel["type"] != "row"]
+    sources += [target["datasource"] for panel in panels for target in panel.get("targets", ())]
+    assert all(source == {"type": "prometheus", "uid": "${DS_PROMETHEUS}"} for source in sources)
+    assert dashboard["templating"]["list"][0]["name"] == "DS_PROMETHEUS"
+
+
+def test_prometheus_is_told_where_the_demo_serves():
+    told = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    (job,) = told["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["127.0.0.1:8080"]}]
+
+
+def test_the_image_copies_only_what_is_there_and_not_ignored():
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [
+        word for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()
+    ]
+    assert len(copied) >= 7
+    for path in copied:
+        assert (ROOT / path).exists()
+        assert any(fnmatch.fnmatch(path.split("/")[0], pattern) for pattern in allowed), path
+
+
+def test_the_image_installs_only_what_is_locked_and_does_not_run_as_root():
+    installs = re.findall(r"pip .*?install ([^\\&]+)", DOCKERFILE)
+    assert len(installs) == 3
+    assert all("--require-hashes" in line or ("--no-deps" in line and "--no-index" in line) for line in installs)
+    last = DOCKERFILE.split("FROM ")[-1]
+    assert "\nUSER 65532:65532\n" in last
+    assert last.index("USER") < last.index("ENTRYPOINT")
+    assert 'ENTRYPOINT ["farebox"]\nCMD ["serve", "--host", "0.0.0.0"]' in last
