@@ -18,6 +18,7 @@ from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overload
 from router.dialects import openai
 from router.pipeline import Inbound, serve
 from router.relay import ClientLeft
+from router.tally import new_request_id
 
 log = logging.getLogger("farebox.api")
 
@@ -68,6 +69,7 @@ def endpoint(name: Endpoint) -> Any:
         farebox = request.app[FAREBOX]
         began = farebox.clock.seconds()
         team = ""
+        request_id = new_request_id(farebox.clock.now())
         reply = HttpReply(request)
         farebox.in_flight += 1
         try:
@@ -76,19 +78,26 @@ def endpoint(name: Endpoint) -> Any:
             caller = identify(request.headers, farebox.callers, farebox.clock.now())
             team = caller.team
             raw = await _body(request)
-            await serve(Inbound(name, raw, request.headers, caller, began), reply, farebox.snapshot, farebox.services)
+            await serve(
+                Inbound(request_id, name, raw, request.headers, caller, began),
+                reply,
+                farebox.snapshot,
+                farebox.services,
+            )
         except RouterError as error:
             if "attempts" not in error.details:
                 farebox.metrics.refused[team or "other", error.code] += 1
-            return show(error)
+            return show(error, request_id)
         except ClientLeft:
             pass
         except asyncio.CancelledError:
             raise
         except Exception:
-            log.exception("a request failed in a way that is a bug", extra={"path": request.path})
+            log.exception(
+                "a request failed in a way that is a bug", extra={"path": request.path, "request_id": request_id}
+            )
             if reply.response is None or not reply.response.prepared:
-                return show(RouterError("an internal error; its traceback is in the log"))
+                return show(RouterError("an internal error; its traceback is in the log"), request_id)
         finally:
             farebox.in_flight -= 1
         if reply.response is None:  # the client is gone: nobody reads this
@@ -110,13 +119,13 @@ async def _body(request: web.Request) -> bytes:
         raise InvalidRequest("the body cannot be decoded") from None
 
 
-def show(error: RouterError) -> web.Response:
+def show(error: RouterError, request_id: str | None = None) -> web.Response:
     """An error before the first byte."""
     headers = dict(JSON)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if request_id := error.details.get("request_id"):
-        headers["x-farebox-request-id"] = str(request_id)
+    if request_id is not None:
+        headers["x-farebox-request-id"] = request_id
     return web.Response(status=error.status, body=openai.show_error(error), headers=headers)
 
 

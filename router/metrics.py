@@ -96,7 +96,7 @@ class Metrics(Collector):
             self._observe_gen_ai(entry)
 
     def _observe_gen_ai(self, entry: Entry) -> None:
-        key = ("chat", entry.attempt.vendor, entry.attempt.model)
+        key = (entry.attempt.operation, entry.attempt.vendor, entry.attempt.model)
         self._tokens.observe(entry.usage.input_total, (*key, "input"))
         self._tokens.observe(entry.usage.output_total, (*key, "output"))
         if entry.total_ms is not None:

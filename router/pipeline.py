@@ -30,7 +30,7 @@ from router.habits import Habits
 from router.relay import Reply, relay
 from router.settlement import Settlement
 from router.snapshot import Snapshot
-from router.tally import Tally, Ticket, new_request_id
+from router.tally import Tally, Ticket
 from router.tokenizer import Tokenizer
 from router.upstream import Upstream
 
@@ -41,6 +41,7 @@ MAX_ATTEMPTS = 3  # a request that three vendors could not serve is told so, whi
 class Inbound:
     """What came in."""
 
+    id: str
     endpoint: Endpoint
     raw: bytes
     headers: Mapping[str, str]
@@ -67,7 +68,7 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     """Answer one request: the diagram above, left to right. Raises RouterError only while nothing has been sent."""
     chat = openai.read(inbound.endpoint, inbound.raw, inbound.headers)
     route = snapshot.catalog.route(chat.asked, inbound.caller)
-    decision, ticket = await choose(chat, route, inbound.caller, snapshot, services)
+    decision, ticket = await choose(inbound.id, chat, route, inbound.caller, snapshot, services)
     services.on_decision(ticket.id, inbound.caller, decision)
     if chat.wishes.dry_run:
         await _dry_run(ticket, reply)
@@ -94,7 +95,7 @@ async def _attempts(inbound: Inbound, reply: Reply, decision: Decision, ticket: 
 
 
 async def choose(
-    chat: ChatRequest, route: Route, caller: Caller, snapshot: Snapshot, services: Services
+    request_id: str, chat: ChatRequest, route: Route, caller: Caller, snapshot: Snapshot, services: Services
 ) -> tuple[Decision, Ticket]:
     """Measure the prompt and decide; sends nothing. Raises what `decide` raises."""
     require_known_vendors(chat.wishes, snapshot.vendors)
@@ -105,7 +106,7 @@ async def choose(
     now = services.clock.now()
     market = Market(now, snapshot.rates.at(now), services.habits.expected_output)
     decision = decide(chat, route, caller, considered, measure, market, soft)
-    ticket = Ticket(new_request_id(now), chat, caller, decision, market.rates, snapshot.rates.reporting)
+    ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)
     return decision, ticket
 
 

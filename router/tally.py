@@ -15,6 +15,9 @@ from router.core.policy import Decision, Plan
 from router.core.usage import Usage
 from router.upstream import Exchange
 
+# OpenTelemetry's names (semantic-conventions-genai, 2026-11)
+OPERATIONS = {"chat/completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
+
 
 class Reader(Protocol):
     """What reads a vendor's answer, for the client and, when it has left, for the bill."""
@@ -119,4 +122,5 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
         bound=plan.bound_usage(),
         reason=ticket.decision.reason,
         tags=ticket.chat.wishes.tags,
+        operation=OPERATIONS[ticket.chat.endpoint],
     )

@@ -205,7 +205,7 @@ class Conversation:
         self.ledger = KeptLedger()
         self.accounts = MemoryAccounts()
         tokenizer, habits = TOKENIZER, Habits()
-        self.decisions, self.fallbacks = [], []
+        self.asked, self.decisions, self.fallbacks = [], [], []
         self.gate = Gate(self.clock)
         self.settlement = Settlement(self.accounts, self.ledger, tokenizer, habits, self.clock, wait_s=0)
         self.settlement.observers.append(lambda entry: self.gate.observe(entry, snapshot.teams))
@@ -224,7 +224,10 @@ class Conversation:
         """Send one request and wait until its money is settled."""
         reply = reply or KeptReply()
         body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}], **body}
-        inbound = Inbound(endpoint, jsonio.dumps(body), headers or {}, self.caller, self.clock.seconds())
+        self.asked.append(body)
+        inbound = Inbound(
+            f"fb-{len(self.asked)}", endpoint, jsonio.dumps(body), headers or {}, self.caller, self.clock.seconds()
+        )
         try:
             await serve(inbound, reply, self.snapshot, self.services)
         finally:

@@ -145,8 +145,8 @@ class Server:
         self.connections += 1
         try:
             await self._script(peer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has left
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has left, or the test is over
         except Exception as error:  # noqa: BLE001  the test is told at its end
             self._failures.append(error)
         finally:

@@ -106,7 +106,7 @@ async def _explain(
         await _remember(farebox, caller)
         chat = openai.read(endpoint, raw, headers)
         route = snapshot.catalog.route(chat.asked, caller)
-        decision, _ = await choose(chat, route, caller, snapshot, farebox.services)
+        decision, _ = await choose("explain", chat, route, caller, snapshot, farebox.services)
         states = farebox.accounts.look(caller.budgets, farebox.clock.now())
     finally:
         farebox.tokenizer.close()

@@ -44,6 +44,7 @@ class Attempt:
     bound: Usage  # the usage that `held` is made of
     reason: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    operation: str = "chat"  # as OpenTelemetry names it; for metrics, not part of the row
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ async def test_the_page_shows_budgets_spend_decisions_and_prices(seen, look, ask
         assert text in page
     rows = await seen.rows()
     assert page.count('data-label="Outcome"') == len({row["request_id"] for row in rows})
-    assert "<s>glm-4-flash</s>, then " in page  # the fallback
+    assert "<s>qwen-plus</s>, then " in page  # the fallback
     assert "% flagship" in page
 
 

@@ -569,12 +569,12 @@ def test_the_sdk_tries_again_what_may_pass(client):
 def test_a_spent_budget_is_no_rate_limit_and_is_not_tried_again(client, farebox):
     batch = as_key(client, BATCH).with_options(max_retries=2)
     asked = {"model": "bulk", "extra_body": {"farebox": {"vendors": ["openai"], "quality": 0}}}
-    batch.chat.completions.create(messages=say("out=1 in=200000"), **asked)  # 0.03 of 0.02
-    until(lambda: farebox.metric("farebox_budget_spent", team="batch")[0] > 0.02, "it is spent")
+    batch.chat.completions.create(messages=say("out=1 in=200000"), **asked)  # 0.03 of 0.0006
+    until(lambda: farebox.metric("farebox_budget_spent", team="batch")[0] > 0.0006, "it is spent")
     found = error(batch, openai.APIStatusError, 402, "budget_exceeded", **asked)
     budget = found.body["budget"]
     assert (budget["owner"], budget["per"], budget["currency"]) == ("batch", "hour", "USD")
-    assert (budget["limit"], budget["remaining"]) == ("0.02", "0")
+    assert (budget["limit"], budget["remaining"]) == ("0.0006", "0")
     assert budget["resets_at"] in found.message
     assert farebox.metric("farebox_refused_total", team="batch", reason="budget_exceeded") == [1]
 
