@@ -47,14 +47,16 @@ class Reply(Protocol):
 async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstream, clock: Clock) -> None:
     """Call the vendor and pass its answer on. What was consumed, and what failed, is in the tally afterwards."""
     call = _call(chat, tally)
+    # There from the start: whoever has to read on when the client is gone reads into it.
+    reader = tally.reader = Tap(hide_usage=not chat.wants_usage, bill=_bill(tally)) if chat.stream else Plain()
     exchange = tally.exchange = upstream.open(call)
     tally.sent_s = clock.seconds()
     try:
         await exchange.response()
         if not 200 <= exchange.status < 300:
             tally.failure = openai.error(exchange.status, await exchange.read(), exchange.headers)
-        elif chat.stream and "event-stream" in exchange.headers.get("content-type", "text/event-stream"):
-            await _stream(chat, tally, reply, exchange, clock)
+        elif isinstance(reader, Tap) and "event-stream" in exchange.headers.get("content-type", "text/event-stream"):
+            await _stream(tally, reader, reply, exchange, clock)
         else:
             await _plain(tally, reply, exchange, clock)
     except AttemptFailed as error:
@@ -172,9 +174,8 @@ async def _plain(tally: Tally, reply: Reply, exchange: Exchange, clock: Clock) -
     tally.answered = True
 
 
-async def _stream(chat: ChatRequest, tally: Tally, reply: Reply, exchange: Exchange, clock: Clock) -> None:
+async def _stream(tally: Tally, tap: Tap, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     tally.streaming = True
-    tap = tally.reader = Tap(hide_usage=not chat.wants_usage, bill=_bill(tally))
     most = tally.plan.output_cap * tally.plan.choices + FREE_EVENTS if tally.attempt.holds else None
     while chunk := await exchange.chunk():
         out = tap.feed(chunk)

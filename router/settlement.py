@@ -22,7 +22,7 @@ from router.core.catalog import Caller
 from router.core.charge import Fit, Terms, fit, over_budget
 from router.core.entry import Attempt, Basis, Entry, Outcome
 from router.core.errors import Overloaded
-from router.core.failure import UNBILLED, AttemptFailed, Failure
+from router.core.failure import UNBILLED, AttemptFailed, Failure, Fault
 from router.core.limits import Budget, BudgetState
 from router.core.policy import Plan
 from router.core.prices import Unpriced
@@ -200,6 +200,8 @@ class Settlement:
         try:
             async with asyncio.timeout(self.drain_s):
                 await exchange.response()
+                if exchange.status >= 400:
+                    tally.failure = Failure(Fault.SERVER, "an error that nobody waited for", exchange.status)
                 if reader is None or exchange.status >= 400:
                     return
                 while chunk := await exchange.chunk():
@@ -263,10 +265,9 @@ class Settlement:
         was never seen, its bound: the vendor may bill all of it, and a cap must hold against its bill.
         """
         plan = tally.plan
-        seen = tally.reader is not None and (tally.answered or tally.reader.text())
-        if tally.reader is None or not seen:
+        text = tally.reader.text() if tally.reader else ""
+        if not text and not tally.answered:
             return Usage(input_fresh=plan.tokens.tokens, output_text=plan.output_cap * plan.choices)
-        text = tally.reader.text()
         counting = plan.model.counting
         count = await asyncio.to_thread(self.tokenizer.count, counting.encoding, text)
         return Usage(input_fresh=plan.tokens.tokens, output_text=-(-count * counting.factor // 1000))

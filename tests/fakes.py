@@ -71,6 +71,14 @@ class ListedUpstream:
 
 
 @dataclass
+class Late:
+    """An answer that comes once its gate is open."""
+
+    gate: asyncio.Event
+    answer: object
+
+
+@dataclass
 class ListedExchange:
     answer: object
     status: int = 0
@@ -79,6 +87,9 @@ class ListedExchange:
     begun: asyncio.Event | None = None
 
     async def response(self):
+        if isinstance(self.answer, Late):
+            await self.answer.gate.wait()
+            self.answer = self.answer.answer
         if isinstance(self.answer, Failure):
             raise AttemptFailed(self.answer)
         if isinstance(self.answer, tuple):

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes import Conversation, KeptReply, answer, event, snapshot_of, stream
+from fakes import Conversation, KeptReply, Late, answer, event, snapshot_of, stream
 
 from router.auth import identify
 from router.core import jsonio
@@ -137,6 +137,34 @@ async def test_a_handler_that_is_cancelled_pays_for_what_the_vendor_goes_on_to_s
         await asking
     await talk.settlement.drain(10)
     assert talk.rows == [("small", "left", "reported", 14_000)]
+
+
+async def cancelled(talk, gate, **body):
+    """A handler that is cancelled while it waits for the vendor's first byte; the vendor answers all the same."""
+    asking = asyncio.create_task(talk.ask(**body))
+    while not talk.upstream.calls:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await talk.settlement.drain(10)
+
+
+async def test_a_handler_that_is_cancelled_before_the_answer_pays_what_the_vendor_reports(plain):
+    gate = asyncio.Event()
+    talk = Conversation(plain, Late(gate, stream("a", usage=(10, 3))))
+    await cancelled(talk, gate, stream=True)
+    assert talk.rows == [("small", "left", "reported", 16_000)]
+
+
+async def test_a_handler_that_is_cancelled_before_an_error_pays_nothing(plain):
+    gate = asyncio.Event()
+    talk = Conversation(plain, Late(gate, error(500)))
+    await cancelled(talk, gate)
+    assert talk.rows == [("small", "left", "reported", 0)]
 
 
 async def test_a_stream_without_usage_is_charged_as_counted_and_marked(plain):
