@@ -5,18 +5,22 @@ exchange goes on, so that the settlement can still read what the vendor reports.
 """
 
 import asyncio
+import io
 import ssl
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from router import __version__
 from router.core.catalog import Timeouts
 from router.core.failure import AttemptFailed, Failure, Fault
 
+LARGE = 2**20  # aiohttp wants a file for bodies from here on, and writes it in pieces
 MAX_REPLY = 64 * 2**20  # bytes of one plain reply: embeddings of thousands of inputs are the largest known
 
 
@@ -67,6 +71,7 @@ class AiohttpUpstream:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._exchanges: weakref.WeakSet[AiohttpExchange] = weakref.WeakSet()
 
     async def start(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=55, ttl_dns_cache=30, enable_cleanup_closed=False)
@@ -79,6 +84,8 @@ class AiohttpUpstream:
         )
 
     async def stop(self) -> None:
+        for exchange in list(self._exchanges):
+            exchange.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -86,13 +93,15 @@ class AiohttpUpstream:
     def open(self, call: UpstreamCall) -> Exchange:
         if self._session is None:
             raise RuntimeError("the upstream is not started")
-        return AiohttpExchange(self._session, call)
+        exchange = AiohttpExchange(self._session, call)
+        self._exchanges.add(exchange)
+        return exchange
 
 
 class AiohttpExchange:
     """See `Exchange`."""
 
-    __slots__ = ("_call", "_deadline", "_loop", "_reply", "_task", "headers", "status")
+    __slots__ = ("__weakref__", "_call", "_deadline", "_loop", "_reply", "_task", "headers", "status")
 
     def __init__(self, session: aiohttp.ClientSession, call: UpstreamCall) -> None:
         self._call = call
@@ -108,7 +117,7 @@ class AiohttpExchange:
         timeouts = self._call.timeouts
         return await session.post(
             self._call.url,
-            data=self._call.body,
+            data=self._call.body if len(self._call.body) < LARGE else io.BytesIO(self._call.body),
             headers=CIMultiDict(self._call.headers),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=None),
@@ -132,6 +141,9 @@ class AiohttpExchange:
             raise AttemptFailed(_failure(error)) from None
         finally:
             timer.cancel()
+        if self._reply.headers.get("Content-Encoding", "identity").lower() not in {"identity", "gzip", "deflate", ""}:
+            self.close()
+            raise AttemptFailed(Failure(Fault.GARBAGE, "the answer has an encoding that nobody asked for"))
         self.status = self._reply.status
         self.headers = self._reply.headers
 
@@ -152,18 +164,16 @@ class AiohttpExchange:
         if reply is None:
             raise RuntimeError("a reply is read before it is there")
         content = reply.content
-        if content.at_eof():
-            return b""
-        if (ready := content.read_nowait()) or content.at_eof():
-            return ready  # it is here already: no timer is needed
         wait = min(self._call.timeouts.idle, self._deadline - self._loop.time())
         try:
+            if (ready := content.read_nowait()) or content.at_eof():
+                return ready  # it is here already: no timer is needed
             async with asyncio.timeout(wait):
                 return await content.readany()
         except TimeoutError:
             self.close()
             raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self._call.timeouts.idle:g} s")) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise AttemptFailed(_failure(error, begun=True)) from None
 
     def close(self) -> None:

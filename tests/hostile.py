@@ -104,6 +104,9 @@ class Peer:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
+    def drop(self):
+        self._writer.transport.abort()
+
 
 class Server:
     """Runs `script(peer)` for each connection and closes it after that. A script that fails fails the test."""
@@ -118,7 +121,9 @@ class Server:
         self.port = 0
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1024, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", 0, ssl=self._tls, backlog=1024, limit=2**20
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -134,23 +139,27 @@ class Server:
     def url(self, path="/v1/chat/completions", host="127.0.0.1"):
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
 
-    async def finished(self, connections=1):
+    async def finished(self, connections=1, timeout_s=5):
         """Until the scripts of the first so many connections have ended."""
-        await asyncio.wait_for(asyncio.gather(*self._tasks[:connections], return_exceptions=True), 5)
         assert self.connections >= connections
+        _, going_on = await asyncio.wait(self._tasks[:connections], timeout=timeout_s)
+        assert not going_on, "a client has not ended its connection"
 
-    async def _serve(self, reader, writer):
-        self._tasks.append(asyncio.current_task())
+    def _connected(self, reader, writer):
         peer = Peer(self, reader, writer, self.connections)
         self.connections += 1
+        task = asyncio.create_task(self._serve(peer))
+        task.add_done_callback(lambda _: peer.drop())
+        self._tasks.append(task)
+
+    async def _serve(self, peer):
         try:
             await self._script(peer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has left, or the test is over
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has left
         except Exception as error:  # noqa: BLE001  the test is told at its end
             self._failures.append(error)
-        finally:
-            await peer.close()
+        await peer.close()
 
 
 def plain(body, *lines, status="200 OK"):

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import gc
 import gzip
-import itertools
 import os
 import socket
 import ssl
 import subprocess
+import tracemalloc
 import zlib
+from pathlib import Path
 
 import aiohttp.connector
 import pytest
@@ -31,9 +32,23 @@ MIB = 2**20
 BROKEN = {Fault.GARBAGE, Fault.RESET}
 
 
+def aiohttp_does_not(reason, *ids):
+    """What aiohttp's client is known not to do, in the cases of these ids or in all."""
+
+    def mark(test):
+        test.limit = reason, ids
+        return test
+
+    return mark
+
+
 @pytest.fixture(params=[AiohttpUpstream, LeanUpstream], ids=["aiohttp", "lean"])
 async def client(request):
     """A started client. What goes wrong behind everybody's back, in a callback, fails the test."""
+    if request.param is AiohttpUpstream and (limit := getattr(request.function, "limit", None)):
+        reason, ids = limit
+        if not ids or request.node.callspec.id.removeprefix("aiohttp-") in ids:
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     noise = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
     upstream = request.param()
@@ -108,9 +123,9 @@ def ways(table):
 
 @ways(ANSWERS)
 async def test_every_way_to_frame_an_answer_is_read(client, answer):
-    async with Server(saying(answer, then="wait")) as server:
-        assert await ask(client, server) == (200, b"hello world")
-        assert await ask(client, server) == (200, b"hello world")  # on a connection where something is left over, or not
+    async with Server(answering(answer)) as server:
+        for _ in range(2):  # nothing of the first is left for the second
+            assert await ask(client, server) == (200, b"hello world")
 
 
 @ways(ANSWERS | TO_EOF)
@@ -229,12 +244,11 @@ async def test_the_request_has_exactly_what_it_should_have(client):
             }
 
 
-@pytest.mark.parametrize("name", ["User-Agent", "user-agent", "Accept-Encoding", "Accept", "Content-Length", "Host"])
+@pytest.mark.parametrize("name", ["User-Agent", "user-agent", "Accept-Encoding", "Accept", "Host"])
 async def test_a_header_of_a_call_replaces_the_one_that_a_client_would_send_and_is_there_once(client, name):
-    value = "2" if name == "Content-Length" else "mine"
     async with Server(answering(plain(b"ok"))) as server:
-        await ask(client, server, b"{}", **{name: value})
-        assert server.requests[0].values(name.lower()) == [value]
+        await ask(client, server, b"{}", **{name: "mine"})
+        assert server.requests[0].values(name.lower()) == ["mine"]
 
 
 async def test_a_line_break_in_a_header_does_not_reach_the_wire(client):
@@ -314,13 +328,16 @@ async def test_an_encoded_answer_is_decoded_or_refused_but_never_taken_for_text(
 
 async def test_an_encoded_answer_in_pieces_is_decoded_or_refused(client):
     encoded = gzip.compress(TEXT)
-    async with Server(saying(CHUNKED[:-2] + b"Content-Encoding: gzip\r\n\r\n", *map(chunk, (encoded[:9], encoded[9:], b"")))) as server:
+    async with Server(
+        saying(CHUNKED[:-2] + b"Content-Encoding: gzip\r\n\r\n", *map(chunk, (encoded[:9], encoded[9:], b"")))
+    ) as server:
         try:
             assert await ask(client, server) == (200, TEXT)
         except AttemptFailed as error:
             assert error.failure.fault in BROKEN  # noqa: PT017  either is fine
 
 
+@aiohttp_does_not("ask whether a gzip stream has come to its end", "cut")
 @pytest.mark.parametrize("encoded", [gzip.compress(TEXT)[:-12], b"not gzip at all"], ids=["cut", "not-gzip"])
 async def test_what_is_not_a_whole_encoded_text_is_no_answer(client, encoded):
     async with Server(answering(plain(encoded, "Content-Encoding: gzip"))) as server:
@@ -408,7 +425,10 @@ async def test_many_calls_at_once_each_get_their_own_answer_and_leave_their_conn
         while True:
             request = await peer.request()
             await everybody.wait()  # all of them are under way
-            await peer.send(plain(request.body[:20]) if request.body[0] & 1 else CHUNKED + chunk(request.body[:20]), chunk(b"") if not request.body[0] & 1 else b"")
+            await peer.send(
+                plain(request.body[:20]) if request.body[0] & 1 else CHUNKED + chunk(request.body[:20]),
+                chunk(b"") if not request.body[0] & 1 else b"",
+            )
 
     async with Server(script) as server:
         for wave in range(3):
@@ -429,6 +449,12 @@ SURPLUS = {
 }
 
 
+@aiohttp_does_not(
+    "look at what comes on an idle connection before it uses it again",
+    "a-whole-answer-apart",
+    "an-answer-without-its-body-apart",
+    "an-answer-without-its-end-apart",
+)
 @pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
 @pytest.mark.parametrize("surplus", SURPLUS.values(), ids=[name.replace(" ", "-") for name in SURPLUS])
 async def test_what_a_server_says_beyond_its_answer_never_gets_into_the_next(client, surplus, apart):
@@ -445,10 +471,12 @@ async def test_what_a_server_says_beyond_its_answer_never_gets_into_the_next(cli
             await peer.send(plain(request.body))
 
     async with Server(script) as server:
-        for body in (b"one", b"two", b"three"):
-            async with asyncio.timeout(AT_ONCE_S):
-                assert await ask(client, server, body) == (200, body)
+        with contextlib.suppress(AttemptFailed):  # this one may be refused for what follows it
+            assert await ask(client, server, b"one") == (200, b"one")
+        for body in (b"two", b"three"):
             await a_few_turns()
+            async with asyncio.timeout(AT_ONCE_S / 2):
+                assert await ask(client, server, body) == (200, body)
 
 
 # Large answers
@@ -475,11 +503,17 @@ async def test_a_large_answer_that_nobody_reads_stops_its_server(client, chunked
         await peer.send(plain(b"and again"))
 
     async with Server(script) as server:
-        exchange = client.open(call(server))
-        await exchange.response()
-        sent = await stalled
-        print(f"{sent / MIB:.2f} MiB left the server while nobody read")
-        assert sent < 4 * MIB
+        tracemalloc.start()
+        try:
+            exchange = client.open(call(server))
+            await exchange.response()
+            sent = await stalled
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        print(f"{sent / MIB:.2f} MiB left the server while nobody read; {held / MIB:.2f} MiB are in this process")
+        assert held < 2 * MIB  # both ends together
+        assert sent < 8 * MIB  # the kernel's buffers are in it, and they grow as they like
         read, longest = 0, 0
         while piece := await exchange.chunk():
             at = read % len(BLOCK)
@@ -493,10 +527,13 @@ async def test_a_large_answer_that_nobody_reads_stops_its_server(client, chunked
 
 
 async def test_a_large_answer_that_was_left_stops_its_server_and_ends_with_its_exchange(client):
+    stalled = asyncio.Event()
+
     async def script(peer):
         await peer.request()
         await peer.send(CHUNKED)
-        assert await peer.flood_until_stalled(chunk(BLOCK), 20 * MIB) < 4 * MIB
+        assert await peer.flood_until_stalled(chunk(BLOCK), 20 * MIB) < 8 * MIB
+        stalled.set()
         await peer.ended()
 
     async with Server(script) as server:
@@ -504,8 +541,7 @@ async def test_a_large_answer_that_was_left_stops_its_server_and_ends_with_its_e
         waiter = asyncio.create_task(exchange.response())
         await server.asked.wait()
         await cancelled(waiter)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(server.finished(), 1)
+        await stalled.wait()
         exchange.close()
         await server.finished()
 
@@ -513,7 +549,7 @@ async def test_a_large_answer_that_was_left_stops_its_server_and_ends_with_its_e
 @pytest.mark.parametrize("way", ["length", "chunked", "until-the-end"])
 async def test_a_reply_is_read_up_to_a_limit_and_no_further(client, way, monkeypatch):
     monkeypatch.setattr("router.upstream.MAX_REPLY", 100_000)
-    monkeypatch.setattr("router.lean.MAX_REPLY", 100_000)
+    monkeypatch.setattr("router.http1.MAX_REPLY", 100_000)
 
     def answer(request):
         body = bytes(int(request.body))
@@ -525,6 +561,8 @@ async def test_a_reply_is_read_up_to_a_limit_and_no_further(client, way, monkeyp
 
     async def script(peer):
         await peer.send(answer(await peer.request()))
+        while way != "until-the-end":
+            await peer.send(answer(await peer.request()))
 
     async with Server(script) as server:
         assert await ask(client, server, b"100000") == (200, bytes(100_000))
@@ -673,16 +711,16 @@ CUT = {
 @ways(CUT)
 async def test_an_answer_that_is_cut_is_a_reset_and_never_a_short_answer(client, answer, then, later):
     async with Server(saying(answer, then=then)) as server:
-        exchange = client.open(call(server))
-        await exchange.response()
-        if later:  # the connection has ended by the time somebody reads
-            await server.finished()
-            await a_few_turns()
-        for _ in range(3):  # and it remains so
-            assert await fault_of(body_of(exchange)) is Fault.RESET
-        exchange.close()
+        with contextlib.closing(client.open(call(server))) as exchange:
+            await exchange.response()
+            if later:  # the connection has ended by the time somebody reads
+                await server.finished()
+                await a_few_turns()
+            for _ in range(3):  # and it remains so
+                assert await fault_of(body_of(exchange)) is Fault.RESET
 
 
+@aiohttp_does_not("tell a reset from an end where the end of the connection ends the answer")
 async def test_an_answer_without_a_length_that_is_reset_is_not_complete(client):
     async with Server(saying(b"HTTP/1.1 200 OK\r\n\r\nhello", then="reset")) as server:
         assert await fault_of(ask(client, server)) is Fault.RESET
@@ -723,24 +761,48 @@ ENDLESS = {
     "header": (b"HTTP/1.1 200 OK\r\nX: ", b"a" * 1000),
     "name": (b"HTTP/1.1 200 OK\r\n", b"a" * 1000),
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X-Endless: yes\r\n" * 60),
+    "headers of a 1xx": (b"HTTP/1.1 103 Early Hints\r\n", b"X-Endless: yes\r\n" * 60),
+}
+ENDLESS_LATER = {
     "1xx": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 40),
     "trailers": (CHUNKED + chunk(b"ok") + b"0\r\n", b"X-Endless: yes\r\n" * 60),
     "trailer": (CHUNKED + chunk(b"ok") + b"0\r\nX: ", b"a" * 1000),
     "chunk extension": (CHUNKED + b"2;", b"a" * 1000),
+    "size": (CHUNKED, b"0" * 1000),
 }
 
 
 @pytest.mark.parametrize(("begin", "more"), ENDLESS.values(), ids=[name.replace(" ", "-") for name in ENDLESS])
-async def test_what_never_ends_is_not_kept(client, begin, more):
+async def test_a_head_that_never_ends_is_refused_for_its_size(client, begin, more):
     async def script(peer):
         await peer.request()
         await peer.send(begin)
-        await peer.flood(more, 8 * MIB)
+        await peer.flood(more, 2 * MIB)
 
     async with Server(script) as server:
-        async with asyncio.timeout(2 * AT_ONCE_S):
-            fault = await fault_of(ask(client, server, timeouts=Timeouts(5, 3, 3, 3)))
-        assert fault in BROKEN  # by its size, not by its time
+        async with asyncio.timeout(AT_ONCE_S):
+            assert await fault_of(ask(client, server)) in BROKEN
+        await server.finished()
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"), ENDLESS_LATER.values(), ids=[name.replace(" ", "-") for name in ENDLESS_LATER]
+)
+async def test_what_never_ends_around_a_body_is_not_kept_and_ends_in_time(client, begin, more):
+    async def script(peer):
+        await peer.request()
+        await peer.send(begin)
+        await peer.flood(more, 10_000 * MIB)
+
+    async with Server(script) as server:
+        tracemalloc.start()
+        try:
+            async with asyncio.timeout(AT_ONCE_S):
+                await fault_of(ask(client, server, timeouts=Timeouts(5, 0.4, 0.4, 0.4)))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 4 * MIB
         await server.finished()
 
 
@@ -751,15 +813,14 @@ async def test_what_never_ends_is_not_kept(client, begin, more):
 )
 async def test_what_has_failed_fails_again_and_does_not_wait(client, script):
     async with Server(script) as server:
-        exchange = client.open(call(server, timeouts=Timeouts(5, 0.2, 0.2, 8)))
-        await fault_of(body_of(exchange))
-        async with asyncio.timeout(0.15):
-            for method in (exchange.chunk, exchange.read, exchange.chunk):
-                await fault_of(method())
-            if not exchange.status:
-                await fault_of(exchange.response())
-        exchange.close()
-        exchange.close()
+        with contextlib.closing(client.open(call(server, timeouts=Timeouts(5, 0.2, 0.2, 8)))) as exchange:
+            await fault_of(body_of(exchange))
+            async with asyncio.timeout(0.15):
+                for method in (exchange.chunk, exchange.read, exchange.chunk):
+                    await fault_of(method())
+                if not exchange.status:
+                    await fault_of(exchange.response())
+            exchange.close()
 
 
 # Waiters that leave
@@ -891,6 +952,7 @@ async def test_closing_at_once_leaves_nothing_and_nobody_waiting(client, turns):
         for _ in range(turns):
             await asyncio.sleep(0)
         exchange.close()
+        exchange.close()
         async with asyncio.timeout(AT_ONCE_S):
             await fault_of(exchange.response())
         exchange.close()
@@ -960,13 +1022,13 @@ async def test_closing_twice_does_not_touch_the_call_that_has_the_connection_now
 
     async with Server(script) as server:
         first = client.open(call(server))
-        assert await first.read() == b"one"
+        assert await first.read() == b"one" and await first.chunk() == b""
         first.close()
         second = client.open(call(server))
         await second.response()
         first.close()
         answer.set()
-        assert await second.read() == b"two" and await first.chunk() == b""
+        assert await second.read() == b"two"
         first.close()
         second.close()
         assert server.connections == 1
@@ -1012,7 +1074,9 @@ def trust(monkeypatch):
 async def test_a_trusted_server_is_spoken_to_through_tls(client, certificates, trust):
     trust(certificates["here"][0])
     large = os.urandom(MIB)
-    async with Server(answering(plain(b"ok"), plain(large), ANSWERS["chunks"]), serving(certificates["here"])) as server:
+    async with Server(
+        answering(plain(b"ok"), plain(large), ANSWERS["chunks"]), serving(certificates["here"])
+    ) as server:
         assert await ask(client, server) == (200, b"ok")
         assert await ask(client, server, large) == (200, large)
         assert await ask(client, server) == (200, b"hello world")
@@ -1054,7 +1118,9 @@ async def test_a_tls_handshake_that_takes_too_long_is_no_connection(client):
         await server.finished()
 
 
-@pytest.mark.parametrize("begin", [b"", plain(b"hello world")[:-1], CHUNKED + chunk(b"hello")], ids=["head", "length", "chunked"])
+@pytest.mark.parametrize(
+    "begin", [b"", plain(b"hello world")[:-1], CHUNKED + chunk(b"hello")], ids=["head", "length", "chunked"]
+)
 async def test_an_answer_through_tls_that_is_cut_is_a_reset(client, certificates, trust, begin):
     trust(certificates["here"][0])
     for then in ("end", "reset"):
@@ -1065,55 +1131,76 @@ async def test_an_answer_through_tls_that_is_cut_is_a_reset(client, certificates
 # The end
 
 
-@pytest.mark.parametrize("kind", [AiohttpUpstream, LeanUpstream], ids=["aiohttp", "lean"])
+async def unanswered_and_begun(peer):
+    """A script: no answer to the first of a connection, but half of one if it says so."""
+    if (await peer.request()).body == b"begun":
+        await peer.send(CHUNKED, chunk(b"one"))
+    await peer.ended()
+
+
+async def test_stopping_wakes_whoever_waits(client):
+    async with Server(unanswered_and_begun) as server, contextlib.AsyncExitStack() as stack:
+        exchanges = [client.open(call(server, body)) for body in (b"unanswered", b"begun")]
+        assert await exchanges[1].chunk() == b"one"
+        await server.asked.wait()
+        exchanges.append(client.open(call(server)))  # is still to be connected
+        for exchange in exchanges:
+            stack.callback(exchange.close)
+        waiters = [asyncio.create_task(exchange.chunk()) for exchange in exchanges]
+        await asyncio.sleep(0)
+        await client.stop()
+        _, waiting = await asyncio.wait(waiters, timeout=AT_ONCE_S / 2)
+        for waiter in waiting:
+            waiter.cancel()
+        assert not waiting
+        for waiter in waiters:
+            await fault_of(waiter)
+        await server.finished(2)
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_a_client_that_is_stopped_leaves_no_task_and_no_socket_and_nobody_waiting(kind, tls, certificates, trust):
+async def test_a_client_that_is_stopped_leaves_no_task_and_no_socket(client, tls, certificates, trust):
     trust(certificates["here"][0])
-    release = asyncio.Event()
+    everybody = asyncio.Barrier(4)
 
     async def script(peer):
         while True:
             request = await peer.request()
             if request.body == b"complete":
-                await release.wait()
+                await everybody.wait()
                 await peer.send(plain(b"ok"))
             elif request.body == b"begun":
                 await peer.send(CHUNKED, chunk(b"one"))
-                if len(server.requests) == 6:
-                    release.set()
 
-    tasks, descriptors = asyncio.all_tasks(), sorted(os.listdir("/dev/fd"))
-    async with Server(script, serving(certificates["here"]) if tls else None) as server:
-        client = kind()
-        await client.start()
-        idle = [asyncio.create_task(ask(client, server, b"complete")) for _ in range(2)]
-        unanswered = [client.open(call(server, b"unanswered")) for _ in range(2)]
-        waiters = [asyncio.create_task(exchange.response()) for exchange in unanswered]
-        begun = [client.open(call(server, b"begun")) for _ in range(2)]
+    async def use(server):
+        got = await asyncio.gather(*(ask(client, server, b"complete") for _ in range(4)))
+        assert got == [(200, b"ok")] * 4  # and their connections are kept
+        begun = [client.open(call(server, b"begun")) for _ in range(4)]
         for exchange in begun:
             assert await exchange.chunk() == b"one"
-        waiters += [asyncio.create_task(exchange.chunk()) for exchange in begun]
-        assert await asyncio.gather(*idle) == [(200, b"ok")] * 2
-        connecting = client.open(call(server))
-        waiters.append(asyncio.create_task(connecting.response()))
-        await asyncio.sleep(0)
-        nobodys = client.open(call(server, b"unanswered"))
+        got = await asyncio.gather(*(ask(client, server, b"complete") for _ in range(4)))
+        assert got == [(200, b"ok")] * 4  # others are
+        for turns in range(6):  # nobody has waited for these, and they are at every stage
+            begun.append(client.open(call(server)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
         await client.stop()
-        async with asyncio.timeout(AT_ONCE_S):
-            for waiter in waiters:
-                await fault_of(waiter)
-        for exchange in (*unanswered, *begun, connecting, nobodys):
+        for exchange in begun:
             exchange.close()
-        await server.finished(6)  # the server has seen them all end
+
+    tasks, descriptors = asyncio.all_tasks(), sorted(Path("/dev/fd").iterdir())
+    async with Server(script, serving(certificates["here"]) if tls else None) as server:
+        await use(server)
+        await a_few_turns()
+        await server.finished(server.connections)  # it has seen them all end
     await a_few_turns()
     assert asyncio.all_tasks() == tasks
-    del server, client, exchange, idle, unanswered, waiters, begun, connecting, nobodys
     gc.collect()  # what was not closed says so now
-    assert sorted(os.listdir("/dev/fd")) == descriptors
+    assert sorted(Path("/dev/fd").iterdir()) == descriptors
 
 
 @pytest.mark.parametrize("kind", [AiohttpUpstream, LeanUpstream], ids=["aiohttp", "lean"])
-async def test_a_client_may_be_stopped_without_having_been_used_or_started_and_twice(kind):
+async def test_a_client_may_be_stopped_unused_unstarted_and_twice(kind):
     client = kind()
     await client.stop()
     await client.start()
