@@ -105,7 +105,8 @@ class Peer:
             await self._writer.wait_closed()
 
     def drop(self):
-        self._writer.transport.abort()
+        if not self._writer.transport.is_closing():
+            self._writer.transport.abort()
 
 
 class Server:
