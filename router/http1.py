@@ -57,6 +57,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def never_made(self) -> None:
+        """Connecting was given up. uvloop (0.23) may have told of a connection by then, and never tells of its end."""
+        self.abort()
+        self.connection_lost(None)
+
     def resume(self) -> None:
         if self._paused and self._transport is not None:
             self._paused = False

@@ -103,21 +103,24 @@ class LeanUpstream:
         if tls and self._tls is None:
             self._tls = ssl.create_default_context()
         loop = asyncio.get_running_loop()
+        connection = Connection(self._all, lambda c: self._keep(place, c))
         try:
             async with asyncio.timeout(exchange.call.timeouts.connect):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._all, lambda c: self._keep(place, c)),
+                await loop.create_connection(
+                    lambda: connection,
                     host,
                     port,
                     ssl=self._tls if tls else None,
                     server_hostname=host if tls else None,
                 )
         except TimeoutError:
+            connection.never_made()
             wait = exchange.call.timeouts.connect
             exchange.fail(Failure(Fault.CONNECT, f"no connection within {wait:g} s"))
         except (OSError, ssl.SSLError, UnicodeError) as error:
             exchange.fail(Failure(Fault.CONNECT, f"no connection: {error}"))
         except asyncio.CancelledError:
+            connection.never_made()
             exchange.fail(Failure(Fault.CONNECT, "cancelled before it was connected"))
             raise
         else:

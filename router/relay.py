@@ -10,14 +10,15 @@ from typing import Protocol
 
 from router.clock import Clock
 from router.core import jsonio
-from router.core.catalog import Access, ChatRequest
+from router.core.catalog import Access, ChatRequest, Quirks
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import AttemptFailed, Failure, Fault
 from router.core.money import show
 from router.core.prices import Unpriced
 from router.core.usage import ContradictoryUsage, Usage
-from router.dialects import openai
+from router.dialects import openai, openai_errors, openai_usage
+from router.dialects.openai_errors import PLAIN
 from router.dialects.openai_stream import Tap, final_events
 from router.tally import Tally
 from router.upstream import Exchange, Upstream, UpstreamCall
@@ -48,13 +49,16 @@ async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstrea
     """Call the vendor and pass its answer on. What was consumed, and what failed, is in the tally afterwards."""
     call = _call(chat, tally)
     # There from the start: whoever has to read on when the client is gone reads into it.
-    reader = tally.reader = Tap(hide_usage=not chat.wants_usage, bill=_bill(tally)) if chat.stream else Plain()
+    quirks = tally.plan.model.access.vendor.quirks
+    reader = tally.reader = (
+        Tap(hide_usage=not chat.wants_usage, bill=_bill(tally), quirks=quirks) if chat.stream else Plain(quirks)
+    )
     exchange = tally.exchange = upstream.open(call)
     tally.sent_s = clock.seconds()
     try:
         await exchange.response()
         if not 200 <= exchange.status < 300:
-            tally.failure = openai.error(exchange.status, await exchange.read(), exchange.headers)
+            tally.failure = openai_errors.error(exchange.status, await exchange.read(), exchange.headers, quirks)
         elif isinstance(reader, Tap) and "event-stream" in exchange.headers.get("content-type", "text/event-stream"):
             await _stream(tally, reader, reply, exchange, clock)
         else:
@@ -118,11 +122,14 @@ def _passed(exchange: Exchange) -> dict[str, str]:
 class Plain:
     """Reads a plain answer: the whole body, then its usage."""
 
-    __slots__ = ("_pieces", "failure", "usage")
+    __slots__ = ("_pieces", "_quirks", "failure", "usage", "usage_told", "vendor_cost_nano")
 
-    def __init__(self) -> None:
+    def __init__(self, quirks: Quirks = PLAIN) -> None:
         self._pieces: list[bytes] = []
+        self._quirks = quirks
         self.usage: Usage | None = None
+        self.usage_told: Mapping[str, object] = {}  # the same as the vendor wrote it
+        self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.failure: Failure | None = None
 
     def feed(self, chunk: bytes) -> bytes:
@@ -144,12 +151,25 @@ class Plain:
         if not isinstance(told, dict):
             self.failure = Failure(Fault.GARBAGE, "the answer is not a JSON object", 200)
             return None
-        self.failure = openai.failure_of(told, 200, {})
+        self._consumed(told)
+        self.failure = openai_errors.failure_of(told, 200, {}, self._quirks)
+        if self.failure is not None:
+            return None
+        failure, carried = openai_errors.finish_failure(told, self._quirks), openai_errors.carries(told)
+        if failure is not None and not (failure.callers and carried):
+            self.failure = failure  # a part of an answer is passed on, and written down as what it is
+        return told if self.failure is None or carried else None
+
+    def _consumed(self, told: Mapping[str, object]) -> None:
+        found = openai_usage.find(told, self._quirks)
+        if found is None:
+            return
         try:
-            self.usage = openai.usage_of(told.get("usage"))
+            self.usage = openai_usage.usage_of(found, self._quirks)
         except ContradictoryUsage:
-            self.usage = None  # what contradicts itself is no report: the row is marked as estimated
-        return None if self.failure else told
+            return  # what contradicts itself is no report: the row is marked as estimated
+        self.usage_told = found
+        self.vendor_cost_nano = openai_usage.vendor_cost_nano(found, self._quirks)
 
     def text(self) -> str:
         tap = Tap(hide_usage=True, bill=lambda _: b"")
@@ -158,7 +178,7 @@ class Plain:
 
 
 async def _plain(tally: Tally, reply: Reply, exchange: Exchange, clock: Clock) -> None:
-    reader = tally.reader = Plain()
+    reader = tally.reader = Plain(tally.plan.model.access.vendor.quirks)
     raw = await exchange.read()
     tally.first_byte_s = clock.seconds()
     tally.complete = True
@@ -169,14 +189,14 @@ async def _plain(tally: Tally, reply: Reply, exchange: Exchange, clock: Clock) -
     headers = {**_passed(exchange), **farebox_headers(tally)}
     if reader.usage is not None and (charge := _charge(tally, reader.usage)) is not None:
         headers["x-farebox-cost"] = show(charge.cost)
-        raw = openai.with_cost(raw, told, _members(charge, tally.attempt.currency))
+        raw = openai_usage.with_cost(raw, told, reader.usage_told, _members(charge, tally.attempt.currency))
     await reply.send(exchange.status, raw, headers)
     tally.answered = True
 
 
 async def _stream(tally: Tally, tap: Tap, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     tally.streaming = True
-    most = tally.plan.output_cap * tally.plan.choices + FREE_EVENTS if tally.attempt.holds else None
+    most = tally.plan.output_cap * tally.plan.choices if tally.attempt.holds else None
     while chunk := await exchange.chunk():
         out = tap.feed(chunk)
         if not out:
@@ -189,19 +209,25 @@ async def _stream(tally: Tally, tap: Tap, reply: Reply, exchange: Exchange, cloc
             await reply.begin({**_passed(exchange), **farebox_headers(tally)})
             tally.answered = True
         await reply.write(out)
-        if most is not None and tap.events > most and tap.usage is None:
+        if most is not None and not tap.done and _written(tap) > most:
             tally.capped = True
             exchange.close()  # the vendor does not keep to the cap that was held for: more would not be paid for
             await reply.write(final_events(tally.plan.model.wire_name, "length"))
             return
     rest = tap.finish()
-    tally.complete = tap.done or tap.usage is not None
+    tally.complete = tap.done
     if not tally.answered:
         raise AttemptFailed(tap.failure or Failure(Fault.RESET, "the stream ended before it began"))
     if rest:
         await reply.write(rest)
-    if not tally.complete:
+    if not tally.complete and tap.failure is None:
         raise AttemptFailed(Failure(Fault.RESET, "the stream ended in the middle"))
+    tally.failure = tap.failure  # if there is one, the stream itself has told it
+
+
+def _written(tap: Tap) -> int:
+    """At least so many tokens the vendor has written by now."""
+    return tap.events - FREE_EVENTS if tap.usage is None else tap.usage.output_total
 
 
 def _bill(tally: Tally) -> Callable[[Usage], bytes]:

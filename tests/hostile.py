@@ -51,6 +51,8 @@ class Peer:
     async def send(self, *pieces):
         """Each piece in a segment of its own, and read as such by a client in this loop."""
         for piece in pieces:
+            if self._writer.transport.is_closing():
+                raise ConnectionResetError  # uvloop raises something else
             self.handed += len(piece)
             self._writer.write(piece)
             await self._writer.drain()

@@ -7,6 +7,7 @@ import gzip
 import os
 import socket
 import ssl
+import stat
 import subprocess
 import tracemalloc
 import zlib
@@ -1158,6 +1159,16 @@ async def test_stopping_wakes_whoever_waits(client):
         await server.finished(2)
 
 
+def open_sockets():
+    """Descriptors of this process."""
+    found = set()
+    for path in Path("/dev/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
+                found.add(int(path.name))
+    return found
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_a_client_that_is_stopped_leaves_no_task_and_no_socket(client, tls, certificates, trust):
     trust(certificates["here"][0])
@@ -1188,7 +1199,7 @@ async def test_a_client_that_is_stopped_leaves_no_task_and_no_socket(client, tls
         for exchange in begun:
             exchange.close()
 
-    tasks, descriptors = asyncio.all_tasks(), sorted(Path("/dev/fd").iterdir())
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
     async with Server(script, serving(certificates["here"]) if tls else None) as server:
         await use(server)
         await a_few_turns()
@@ -1196,7 +1207,7 @@ async def test_a_client_that_is_stopped_leaves_no_task_and_no_socket(client, tls
     await a_few_turns()
     assert asyncio.all_tasks() == tasks
     gc.collect()  # what was not closed says so now
-    assert sorted(Path("/dev/fd").iterdir()) == descriptors
+    assert open_sockets() == sockets
 
 
 @pytest.mark.parametrize("kind", [AiohttpUpstream, LeanUpstream], ids=["aiohttp", "lean"])
@@ -1206,3 +1217,23 @@ async def test_a_client_may_be_stopped_unused_unstarted_and_twice(kind):
     await client.start()
     await client.stop()
     await client.stop()
+
+
+@pytest.mark.parametrize("kind", [AiohttpUpstream, LeanUpstream], ids=["aiohttp", "lean"])
+def test_on_uvloop_too_a_client_can_be_stopped_after_a_call_that_was_given_up_at_any_moment(kind):
+    """In production the loop is uvloop's. It tells a protocol less when a connection is given up while it is made."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def give_up(turns):
+        client = kind()
+        await client.start()
+        async with Server(saying(then="wait")) as server:
+            exchange = client.open(call(server))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            exchange.close()
+            await asyncio.wait_for(client.stop(), AT_ONCE_S)
+
+    for turns in range(8):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(give_up(turns))

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from router.core.errors import InvalidRequest, NoSuchModel, NotAllowed
+from router.core.failure import Fault
 from router.core.limits import Budget
 from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
@@ -28,12 +29,37 @@ class Tier(StrEnum):
 class Quirks:
     """How one vendor departs from its dialect. Every field has the plain dialect as its default."""
 
+    # What it is sent
+
     cap_field: str = "max_tokens"
     """The field that limits the output. OpenAI's newer models refuse `max_tokens`."""
+    one_cap_field: bool = False
+    """Whether it knows `cap_field` only, so that a cap under the other name is renamed, not lost."""
     asks_stream_usage: bool = True
-    """Whether `stream_options.include_usage` may be sent; a vendor that refuses it reports usage unasked."""
+    """Whether `stream_options` may be sent, and so usage asked for; a vendor that refuses it reports usage unasked."""
     key_header: str = "Authorization"
     """Where the credential goes; as `Bearer KEY` in `Authorization`, bare in any other header."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Other names that it has for parameters."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The least and most that it accepts for a number; what is outside is brought inside, not refused."""
+
+    # What it answers
+
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+    """Its own error codes and types, over those of the dialect. `A` also stands for `A.B`, unless that is here too."""
+    phrases: tuple[tuple[str, Fault], ...] = ()
+    """What its documented messages say, in lower case, where neither code nor type says more than "bad request"."""
+    verdict: tuple[str, str] | None = None
+    """(path of a code, path of a message) in each answer and event, also under status 200; the code 0 is success."""
+    finishes: Mapping[str, Fault] = field(default_factory=dict)
+    """Finish reasons that stand for a failure."""
+    usage_also_at: tuple[str, ...] = ()
+    """Paths where usage stands besides `usage` itself."""
+    reasoning_in_total: bool = False
+    """Whether reasoning is seen only as the part of `total_tokens` that is neither prompt nor completion."""
+    cost_field: tuple[str, int] | None = None
+    """(the field of its usage that holds the charge itself, how many of its units make a nano-unit of the currency)."""
 
 
 @dataclass(frozen=True, slots=True)

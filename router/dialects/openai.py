@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.core import jsonio
-from router.core.catalog import ChatRequest, Endpoint, Model
+from router.core.catalog import ChatRequest, Endpoint, Model, Quirks
 from router.core.errors import InvalidRequest, RouterError
-from router.core.failure import Failure, Fault
 from router.core.tokens import Prompt, chat_prompt
-from router.core.usage import Usage, count, minus
 from router.dialects.wishes import read_wishes
 
 MAX_MESSAGES = 2048  # OpenAI's own limit for the array
@@ -20,31 +18,6 @@ MAX_DEPTH = 250  # levels that the JSON library can write, with room for what is
 MAX_CHOICES = 128  # OpenAI's own limit for `n`
 
 CAP_FIELDS = ("max_completion_tokens", "max_tokens")
-
-# OpenAI's error codes and types, and those that others on this wire share (platform.openai.com/docs/guides/error-codes).
-FAULTS: Mapping[str, Fault] = {
-    "context_length_exceeded": Fault.CONTEXT_TOO_LONG,
-    "content_filter": Fault.CONTENT_FILTERED,
-    "content_policy_violation": Fault.CONTENT_FILTERED,
-    "data_inspection_failed": Fault.CONTENT_FILTERED,
-    "invalid_api_key": Fault.AUTH,
-    "insufficient_quota": Fault.QUOTA_EXHAUSTED,
-    "rate_limit_exceeded": Fault.RATE_LIMITED,
-    "model_not_found": Fault.NOT_FOUND,
-    "overloaded_error": Fault.OVERLOADED,
-    "server_error": Fault.SERVER,
-}
-BY_STATUS: Mapping[int, Fault] = {
-    401: Fault.AUTH,
-    402: Fault.QUOTA_EXHAUSTED,
-    403: Fault.PERMISSION,
-    404: Fault.NOT_FOUND,
-    408: Fault.TIMEOUT,
-    429: Fault.RATE_LIMITED,
-    503: Fault.OVERLOADED,
-    504: Fault.TIMEOUT,
-    529: Fault.OVERLOADED,
-}
 
 
 # What clients send
@@ -184,107 +157,39 @@ def _texts(body: Mapping[str, Any], endpoint: Endpoint) -> Prompt:
 
 
 def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
-    """The body for one model: its name, the usage event asked for, the output cap where one must be set; all else as it
-    came.
+    """The body for one model: its name, the usage event asked for, the output cap where one must be set, and what this
+    vendor knows by another name or in a narrower range; all else as it came.
     """
     body = {name: value for name, value in chat.body.items() if name != "farebox"}
     body["model"] = model.wire_name
     quirks = model.access.vendor.quirks
-    if chat.stream and quirks.asks_stream_usage:
+    if not quirks.asks_stream_usage:
+        body.pop("stream_options", None)
+    elif chat.stream:
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    if cap is not None:
-        plain = "max_tokens" if chat.endpoint == "completions" else quirks.cap_field
-        for name in CAP_FIELDS:
-            if body.get(name) is not None:
-                body[name] = min(body[name], cap)
-        if chat.cap_field is None:
-            body[plain] = cap
+    for name, own in quirks.renamed.items():
+        if name in body:
+            value = body.pop(name)
+            body.setdefault(own, value)
+    for name, (least, most) in quirks.ranges.items():
+        value = body.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value <= most:
+            body[name] = least if value < least else most
+    _limit(body, chat, quirks, cap)
     return jsonio.dumps(body)
 
 
-# What vendors answer
-
-
-def usage_of(told: Any) -> Usage | None:
-    """A usage object as disjoint leaves; None if it holds no counts, as the placeholders that some vendors stream.
-
-    `completion_tokens` includes reasoning, except where the total says otherwise (xAI, recorded 2026-11).
-
-    Raises:
-        ContradictoryUsage: a part is larger than its whole.
-
-    """
-    if not isinstance(told, dict):
-        return None
-    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
-    if prompt is None or not (prompt or completion):
-        return None
-    inputs, outputs = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
-    inputs = inputs if isinstance(inputs, dict) else {}
-    outputs = outputs if isinstance(outputs, dict) else {}
-    cached = count(inputs.get("cached_tokens"))
-    if cached is None:
-        cached = count(told.get("prompt_cache_hit_tokens", told.get("cached_tokens")))
-    written = count(inputs.get("cache_write_tokens", inputs.get("cache_creation_input_tokens")))
-    reasoning = count(outputs.get("reasoning_tokens"))
-    fresh = minus(prompt, (cached or 0) + (written or 0), "prompt_tokens", "cached_tokens and cache writes")
-    text = completion
-    if completion is not None and reasoning:
-        apart = count(told.get("total_tokens")) == prompt + completion + reasoning
-        text = completion if apart else minus(completion, reasoning, "completion_tokens", "reasoning_tokens")
-    return Usage(fresh, cached, written, None, text, reasoning)
-
-
-def error(status: int, raw: bytes, headers: Mapping[str, str]) -> Failure:
-    """Whose fault an error reply is, by code, then status; the vendor's message is kept."""
-    try:
-        told = jsonio.loads_reply(raw)
-    except jsonio.NotJson:
-        told = None
-    return failure_of(told, status, headers) or Failure(
-        _by_status(status), raw[:300].decode("utf-8", "replace").strip() or "no message", status, None, _wait(headers)
-    )
-
-
-def failure_of(told: Any, status: int, headers: Mapping[str, str]) -> Failure | None:
-    """The failure that a parsed body tells of: by code, then status, or by type where the status says 200, as in the
-    middle of a stream.
-    """
-    found = told.get("error") if isinstance(told, dict) else None
-    if not found:
-        return None
-    if not isinstance(found, dict):
-        found = {"message": str(found), "code": told.get("code")}
-    code, kind = found.get("code"), found.get("type")
-    fault = FAULTS.get(str(code)) or (_by_status(status) if status >= 400 else FAULTS.get(str(kind), Fault.SERVER))
-    message = found.get("message")
-    return Failure(
-        fault, str(message) if message else "no message", status, None if code is None else str(code), _wait(headers)
-    )
-
-
-def _by_status(status: int) -> Fault:
-    if status in BY_STATUS:
-        return BY_STATUS[status]
-    return Fault.BAD_REQUEST if 400 <= status < 500 else Fault.SERVER
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else None
-
-
-def with_cost(raw: bytes, reply: Mapping[str, Any], members: bytes) -> bytes:
-    """A body, or one event's data, whose `usage` also has `members` (JSON members without braces).
-
-    The object is patched in place, so that every other byte stays as the vendor sent it.
-    """
-    found = jsonio.span_of(raw, "usage")
-    usage = reply["usage"]
-    if found is not None and usage and "cost" not in usage:
-        head = raw[: found[1] - 1].rstrip()
-        return head + b"," + members + raw[len(head) :]
-    return jsonio.dumps({**reply, "usage": {**usage, **jsonio.loads(b"{" + members + b"}")}})
+def _limit(body: dict[str, Any], chat: ChatRequest, quirks: Quirks, cap: int | None) -> None:
+    """The output cap, ours and the client's, under the name that the vendor knows."""
+    plain = "max_tokens" if chat.endpoint == "completions" else quirks.cap_field
+    told = {name: body[name] for name in CAP_FIELDS if body.get(name) is not None}
+    if quirks.one_cap_field and told:
+        for name in told:
+            del body[name]
+        told = {plain: min(told.values())}
+    if cap is not None:
+        told = {name: min(value, cap) for name, value in told.items()} or {plain: cap}
+    body.update(told)
 
 
 # What clients are shown

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 from router.core import jsonio
+from router.core.catalog import Quirks
+from router.core.errors import UpstreamFailed
 from router.core.failure import Failure, Fault
 from router.core.sse import Splitter, data_of, events, with_data
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
+from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
+from router.dialects.openai_usage import find, usage_of, vendor_cost_nano, with_cost, without
 
-_TEXT = re.compile(rb'"(?:content|reasoning_content|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 _FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
 
 
@@ -24,22 +29,30 @@ class Tap:
     Args:
         hide_usage: the client did not ask for the usage event.
         bill: the JSON members to add to a usage that is shown.
+        quirks: the vendor's.
 
     """
 
-    __slots__ = ("_bill", "_hide", "_kept", "_size", "_splitter", "_text", "done", "events", "failure", "usage")
+    __slots__ = (
+        "_bill", "_finished", "_hide", "_kept", "_quirks", "_size", "_splitter", "_text", "_watch",
+        "done", "events", "failure", "usage", "vendor_cost_nano",
+    )  # fmt: skip
 
-    def __init__(self, *, hide_usage: bool, bill: Callable[[Usage], bytes]) -> None:
+    def __init__(self, *, hide_usage: bool, bill: Callable[[Usage], bytes], quirks: Quirks = PLAIN) -> None:
         self._splitter = Splitter()
         self._hide = hide_usage
         self._bill = bill
+        self._quirks = quirks
+        self._watch = _watch(quirks)
         self._kept: list[bytes] = []
         self._size = 0
         self._text = bytearray()
-        self.usage: Usage | None = None
+        self._finished = False  # a finish reason was in what has been kept no longer
+        self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
+        self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.failure: Failure | None = None
         self.events = 0  # data events so far; each carries at least one token, but for a few at the ends
-        self.done = False  # the stream said that it is complete
+        self.done = False  # the stream said that it is complete: by [DONE], or by the usage that closes it
 
     def feed(self, chunk: bytes) -> bytes:
         """What the client gets for this chunk; b"" while no event is whole."""
@@ -52,48 +65,82 @@ class Tap:
     def _pass(self, block: bytes) -> bytes:
         # a blank line cannot stand inside JSON, so text that looks like an event is not counted
         self.events += block.startswith(b"data:") + block.count(b"\n\ndata:")
+        if b"\r" in block:
+            self.events += block.count(b"\r\n\r\ndata:") + block.count(b"\r\rdata:")
         if self.usage is None:
             self._keep(block)
         if b"[DONE]" in block and _DONE.search(block):
             self.done = True
-        told = block.count(b'"usage"')
-        if (told and told != block.count(b'"usage":null') + block.count(b'"usage": null')) or b'"error"' in block:
-            return b"".join([self._event(event) for event in events(block)])
-        return block
+        return b"".join([self._event(event) for event in events(block)]) if self._tells(block) else block
+
+    def _tells(self, raw: bytes) -> bool:
+        """Whether these bytes may hold a usage or an error; nothing is parsed to find out."""
+        told = raw.count(b'"usage"')
+        return (
+            (told > 0 and told != raw.count(b'"usage":null') + raw.count(b'"usage": null'))
+            or b'"error"' in raw
+            or (self._watch is not None and self._watch.search(raw) is not None)
+        )
 
     def _event(self, event: bytes) -> bytes:
-        if b'"error"' not in event and (
-            b'"usage"' not in event or b'"usage":null' in event or b'"usage": null' in event
-        ):
+        if not self._tells(event):
             return event
         data = data_of(event)
         try:
-            told = jsonio.loads_reply(data)
+            told = jsonio.loads_reply(data or event)  # or a body that is no event at all
         except jsonio.NotJson:
             return event
         if not isinstance(told, dict):
             return event
-        if told.get("error"):
-            self.failure = openai.failure_of(told, 200, {})
-        if not isinstance(told.get("usage"), dict):
-            return event
-        return self._usage(event, data, told)
+        if (failure := failure_of(told, 200, {}, self._quirks)) is not None:
+            self.failure = failure
+            # what is no error by the client's dialect is told in its words
+            return event if data and told.get("error") else openai.show_error_event(UpstreamFailed(str(failure)))
+        failure = finish_failure(told, self._quirks)
+        if failure is not None and not (failure.callers and self._carried()):
+            self.failure = failure
+        usage = find(told, self._quirks)
+        return event if usage is None else self._usage(event, data, told, usage)
 
-    def _usage(self, event: bytes, data: bytes, told: dict[str, Any]) -> bytes:
+    def _usage(self, event: bytes, data: bytes, told: dict[str, Any], found: dict[str, Any]) -> bytes:
         try:
-            usage = openai.usage_of(told["usage"])
+            usage = usage_of(found, self._quirks)
         except ContradictoryUsage as error:
             self.failure = Failure(Fault.GARBAGE, str(error), 200)
             return event
+        choices = choices_of(told)
+        again = told.get("object") == "chat.completion"  # a closing frame that repeats the whole message
+        if again:
+            told, choices = self._without_message(told, choices)
+            data = jsonio.dumps(told)
+            event = with_data(event, data)
+        ends = any(choice.get("finish_reason") for choice in choices)
         if usage is not None:
             self.usage = usage
-            self._kept.clear()
+            self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
+            self.done = self.done or ends or not choices
+            self._forget()
+        self._finished = self._finished or ends
         if not self._hide:
             members = self._bill(usage) if usage is not None else b""
-            return with_data(event, openai.with_cost(data, told, members)) if members else event
-        if not told.get("choices"):
-            return b""
-        return with_data(event, jsonio.dumps({name: value for name, value in told.items() if name != "usage"}))
+            return with_data(event, with_cost(data, told, found, members)) if members else event
+        if "usage" not in told or told["usage"] is None:
+            return event
+        return with_data(event, without(data, told)) if choices else b""
+
+    def _without_message(
+        self, told: dict[str, Any], choices: list[dict[str, Any]]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """That frame as a chunk: its usage, and its finish reason if none was sent before it."""
+        seen = self._finished or len(_FINISH.findall(b"".join(self._kept))) > 1  # its own is one
+        left: list[dict[str, Any]] = (
+            [] if seen else [{"index": 0, "delta": {}, "finish_reason": c.get("finish_reason")} for c in choices]
+        )
+        return {**told, "object": "chat.completion.chunk", "choices": left}, left
+
+    def _carried(self) -> bool:
+        """Whether the model has written anything so far."""
+        return (self.usage is not None and self.usage.output_total > 0) or bool(self.text())
 
     def _keep(self, block: bytes) -> None:
         """Remember the events until a usage makes them needless; long streams are reduced to their text."""
@@ -103,8 +150,13 @@ class Tap:
             self._fold()
 
     def _fold(self) -> None:
-        for text in _TEXT.findall(b"".join(self._kept)):
+        kept = b"".join(self._kept)
+        for text in _TEXT.findall(kept):
             self._text += text
+        self._finished = self._finished or _FINISH.search(kept) is not None
+        self._forget()
+
+    def _forget(self) -> None:
         self._kept.clear()
         self._size = 0
 
@@ -115,6 +167,17 @@ class Tap:
             return str(jsonio.loads_reply(b'"' + bytes(self._text) + b'"'))
         except jsonio.NotJson:
             return self._text.decode("utf-8", "replace")
+
+
+def _watch(quirks: Quirks) -> re.Pattern[bytes] | None:
+    """What may tell of a failure in this vendor's streams besides an error; None where nothing else does."""
+    signs = []
+    if quirks.verdict is not None:
+        name = re.escape(quirks.verdict[0].rpartition(".")[2].encode())
+        signs.append(rb'"%s"\s*:(?!\s*0\s*[,}])' % name)
+    if quirks.finishes:
+        signs.append(rb'"finish_reason"\s*:\s*"(?:%s)"' % b"|".join(re.escape(r.encode()) for r in quirks.finishes))
+    return re.compile(b"|".join(signs)) if signs else None
 
 
 def final_events(model: str, reason: str) -> bytes:

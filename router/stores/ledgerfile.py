@@ -22,21 +22,33 @@ GENESIS = bytes(32)  # what the first row's hash follows
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """A connection as the store uses it; read-only unless told otherwise. Raises `StoreDown`."""
     try:
-        if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = not path.exists()
-            connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-            if fresh:
-                path.chmod(0o600)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-        else:
-            connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, check_same_thread=False
-            )
-        connection.execute("PRAGMA cache_size=-8000")
+        return _writer(path) if write else _reader(path)
     except (sqlite3.Error, OSError) as error:
         raise StoreDown(f"{path}: {error}") from None
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, check_same_thread=False)
+    return _prepared(connection, "PRAGMA cache_size=-8000")
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists()
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    if fresh:
+        path.chmod(0o600)
+    # FULL: what a commit promised survives the loss of power too
+    return _prepared(connection, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA cache_size=-8000")
+
+
+def _prepared(connection: sqlite3.Connection, *pragmas: str) -> sqlite3.Connection:
+    try:
+        for pragma in pragmas:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

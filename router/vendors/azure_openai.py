@@ -9,6 +9,6 @@ VENDOR = Vendor(
     name="azure-openai",
     base_url="",
     currency="USD",
-    quirks=Quirks(cap_field="max_completion_tokens", key_header="api-key"),
+    quirks=Quirks(cap_field="max_completion_tokens", one_cap_field=True, key_header="api-key"),
     exact_models=openai.EXACT,
 )

@@ -1,9 +1,28 @@
-"""Baidu Qianfan (ERNIE), v2 (cloud.baidu.com/doc/qianfan-api)."""
+"""Baidu Qianfan (ERNIE), v2 (cloud.baidu.com/doc/qianfan-api).
 
-from router.core.catalog import Vendor
+Codes from its error page (s/Om9b4yj3w, 2026-11); those of 401 to 503 and `unsafe_content` from adapters.
+"""
+
+from router.core.catalog import Quirks, Vendor
+from router.core.failure import Fault
+
+FAULTS = {
+    "tokens_too_long": Fault.CONTEXT_TOO_LONG,
+    "characters_too_long": Fault.CONTEXT_TOO_LONG,
+    "unsafe_content": Fault.CONTENT_FILTERED,
+    "invalid_iam_token": Fault.AUTH,
+    "invalid_appId": Fault.AUTH,
+    "invalid_model": Fault.NOT_FOUND,
+    "account_overdue": Fault.QUOTA_EXHAUSTED,
+    "access_denied": Fault.PERMISSION,
+    "rpm_rate_limit_exceeded": Fault.RATE_LIMITED,
+    "tpm_rate_limit_exceeded": Fault.RATE_LIMITED,
+    "service_overloaded": Fault.OVERLOADED,
+}
 
 VENDOR = Vendor(
     name="baidu",
     base_url="https://qianfan.baidubce.com/v2",
     currency="CNY",
+    quirks=Quirks(faults=FAULTS),
 )

@@ -1,4 +1,4 @@
-"""01.AI (Yi), platform.lingyiwanwu.com."""
+"""01.AI (Yi), platform.lingyiwanwu.com. The plain wire, as far as adapters show (2026-11)."""
 
 from router.core.catalog import Vendor
 

@@ -21,6 +21,6 @@ VENDOR = Vendor(
     name="openai",
     base_url="https://api.openai.com/v1",
     currency="USD",
-    quirks=Quirks(cap_field="max_completion_tokens"),
+    quirks=Quirks(cap_field="max_completion_tokens", one_cap_field=True),
     exact_models=EXACT,
 )

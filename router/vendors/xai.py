@@ -1,11 +1,26 @@
-"""xAI (docs.x.ai). 145 to 374 hidden prompt tokens were billed on recorded requests (2026-11)."""
+"""xAI (docs.x.ai). 145 to 374 hidden prompt tokens were billed on recorded requests (2026-11).
 
-from router.core.catalog import Vendor
+`completion_tokens` is without the reasoning, as the total shows. `cost_in_usd_ticks` is the charge itself: 10^10 ticks are
+a dollar, so 10 are a nano-dollar (checked on two recordings to the last digit). Its errors are `{"code": prose, "error": prose}`
+and a bad key is a 400, so their words tell (vercel/ai's xai-error.ts, adapters).
+"""
+
+from router.core.catalog import Quirks, Vendor
+from router.core.failure import Fault
 from router.core.tokens import Counting
 
 VENDOR = Vendor(
     name="xai",
     base_url="https://api.x.ai/v1",
     currency="USD",
+    quirks=Quirks(
+        phrases=(
+            ("incorrect api key", Fault.AUTH),
+            ("maximum prompt length", Fault.CONTEXT_TOO_LONG),
+            ("safety_check", Fault.CONTENT_FILTERED),
+            ("no credits", Fault.QUOTA_EXHAUSTED),
+        ),
+        cost_field=("cost_in_usd_ticks", 10),
+    ),
     counting=Counting(factor_high=1300, hidden=400, hidden_tools=400),
 )

@@ -1,9 +1,38 @@
-"""Zhipu (GLM), China site (docs.bigmodel.cn). International accounts: https://api.z.ai/api/paas/v4 and `currency: USD`."""
+"""Zhipu (GLM), China site (docs.bigmodel.cn). International accounts: https://api.z.ai/api/paas/v4 and `currency: USD`.
 
-from router.core.catalog import Vendor
+Codes from docs.z.ai/api-reference/api-code (2026-11): money, plans and overload come as 429 too. temperature and top_p lie
+strictly between 0 and 1; zai-sdk brings them to 0.01 and 0.99 as here.
+"""
+
+from router.core.catalog import Quirks, Vendor
+from router.core.failure import Fault
+
+FAULTS = {
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), Fault.AUTH),
+    **dict.fromkeys(("1110", "1111", "1112", "1121", "1220"), Fault.PERMISSION),  # the account; the model
+    **dict.fromkeys(
+        ("1113", "1304", "1308", "1309", "1310"), Fault.QUOTA_EXHAUSTED
+    ),  # arrears; a day's, a plan's limit
+    **dict.fromkeys(("1302", "1303"), Fault.RATE_LIMITED),
+    **dict.fromkeys(("1211", "1221", "1222"), Fault.NOT_FOUND),
+    **dict.fromkeys(("1230", "1234"), Fault.SERVER),
+    "1261": Fault.CONTEXT_TOO_LONG,
+    "1301": Fault.CONTENT_FILTERED,
+    "1305": Fault.OVERLOADED,
+}
 
 VENDOR = Vendor(
     name="zhipu",
     base_url="https://open.bigmodel.cn/api/paas/v4",
     currency="CNY",
+    quirks=Quirks(
+        one_cap_field=True,
+        ranges={"temperature": (0.01, 0.99), "top_p": (0.01, 0.99)},
+        faults=FAULTS,
+        finishes={
+            "sensitive": Fault.CONTENT_FILTERED,
+            "model_context_window_exceeded": Fault.CONTEXT_TOO_LONG,
+            "network_error": Fault.SERVER,
+        },
+    ),
 )

@@ -1,0 +1,172 @@
+"""How the OpenAI wire says no: whose fault an answer tells of, whatever its status.
+
+Told by the code, then the type; by the message only where neither says more than "bad request"; then by the status.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.core import jsonio
+from router.core.catalog import Quirks
+from router.core.failure import Failure, Fault
+from router.core.usage import count
+
+PLAIN = Quirks()
+
+# Codes and types of OpenAI (platform.openai.com/docs/guides/error-codes) and of many others on this wire (2026-11).
+FAULTS: Mapping[str, Fault] = {
+    "context_length_exceeded": Fault.CONTEXT_TOO_LONG,
+    "content_filter": Fault.CONTENT_FILTERED,
+    "content_policy_violation": Fault.CONTENT_FILTERED,
+    "invalid_api_key": Fault.AUTH,
+    "authentication_error": Fault.AUTH,
+    "insufficient_quota": Fault.QUOTA_EXHAUSTED,
+    "rate_limit_exceeded": Fault.RATE_LIMITED,
+    "rate_limit_error": Fault.RATE_LIMITED,
+    "model_not_found": Fault.NOT_FOUND,
+    "overloaded_error": Fault.OVERLOADED,
+    "service_unavailable_error": Fault.OVERLOADED,
+}
+# Said of many things, so it counts only where the status says nothing, as in the middle of a stream.
+VAGUE: Mapping[str, Fault] = {"invalid_request_error": Fault.BAD_REQUEST}
+# The servers that people run themselves have no better code for it (vLLM, recorded in Qwen-Agent #759).
+PHRASES = (("maximum context length", Fault.CONTEXT_TOO_LONG),)
+BY_STATUS: Mapping[int, Fault] = {
+    401: Fault.AUTH,
+    402: Fault.QUOTA_EXHAUSTED,
+    403: Fault.PERMISSION,
+    404: Fault.NOT_FOUND,
+    408: Fault.TIMEOUT,
+    429: Fault.RATE_LIMITED,
+    503: Fault.OVERLOADED,
+    504: Fault.TIMEOUT,
+    529: Fault.OVERLOADED,
+}
+
+
+def error(status: int, raw: bytes, headers: Mapping[str, str], quirks: Quirks = PLAIN) -> Failure:
+    """Whose fault an error reply is; the vendor's message is kept."""
+    try:
+        told = jsonio.loads_reply(raw)
+    except jsonio.NotJson:
+        told = None
+    if isinstance(told, list) and len(told) == 1:  # one vendor's layer wraps its errors so
+        told = told[0]
+    if (failure := failure_of(told, status, headers, quirks)) is not None:
+        return failure
+    text = raw[:300].decode("utf-8", "replace").strip() or "no message"
+    return Failure(_by_status(status), text, status, None, _wait(headers))
+
+
+def failure_of(told: Any, status: int, headers: Mapping[str, str], quirks: Quirks = PLAIN) -> Failure | None:
+    """The failure that a parsed body tells of, also under a status of success; None if it tells of none."""
+    if not isinstance(told, dict):
+        return None
+    said = _said(told, status) or _verdict(told, quirks)
+    if said is None:
+        return None
+    code, kind, message = said
+    fault = _fault(code, kind, message, status, quirks)
+    return Failure(
+        fault, str(message) if message else "no message", status, None if code is None else str(code), _wait(headers)
+    )
+
+
+def finish_failure(reply: Mapping[str, Any], quirks: Quirks) -> Failure | None:
+    """The failure that a finish reason stands for, at vendors that have such reasons. One that is the caller's fault, as
+    a filter that ends an answer, is none if the answer carried something, which only who asks here knows.
+    """
+    if not quirks.finishes:
+        return None
+    for choice in choices_of(reply):
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and (fault := quirks.finishes.get(reason)) is not None:
+            return Failure(fault, f"the vendor ended its answer with {reason}", 200, reason)
+    return None
+
+
+def carries(reply: Mapping[str, Any]) -> bool:
+    """Whether a plain answer holds anything that the model wrote."""
+    for choice in choices_of(reply):
+        message = choice.get("message")
+        if choice.get("text") or (
+            isinstance(message, dict) and any(value for name, value in message.items() if name != "role")
+        ):
+            return True
+    return False
+
+
+def choices_of(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
+    choices = reply.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def at(told: Any, path: str) -> Any:
+    """What stands at a dotted path; numbers are places in arrays. None if nothing does."""
+    for name in path.split("."):
+        if isinstance(told, dict):
+            told = told.get(name)
+        elif isinstance(told, list) and name.isdigit() and int(name) < len(told):
+            told = told[int(name)]
+        else:
+            return None
+    return told
+
+
+def _said(told: Mapping[str, Any], status: int) -> tuple[Any, Any, Any] | None:
+    """(code, type, message): of the error object; or of the body itself, where it is one."""
+    found = told.get("error")
+    if isinstance(found, dict) and found:
+        return found.get("code"), found.get("type"), found.get("message")
+    if found:
+        return told.get("code"), told.get("type"), found if isinstance(found, str) else told.get("message") or found
+    failed = status >= 400 or told.get("object") == "error"
+    if failed and (message := told.get("message") or told.get("detail")):
+        text = message if isinstance(message, str) else jsonio.dumps(message).decode()
+        return told.get("code"), told.get("type"), text
+    return None
+
+
+def _verdict(told: Mapping[str, Any], quirks: Quirks) -> tuple[Any, Any, Any] | None:
+    """The same of a body that says of each answer whether it is one; 0 is success."""
+    if quirks.verdict is None:
+        return None
+    code = at(told, quirks.verdict[0])
+    return (code, None, at(told, quirks.verdict[1])) if code is not None and count(code) != 0 else None
+
+
+def _fault(code: Any, kind: Any, message: Any, status: int, quirks: Quirks) -> Fault:
+    fault = _by_name(code, quirks) or _by_name(kind, quirks)
+    if fault is None or fault is Fault.BAD_REQUEST:
+        text = str(message).lower()
+        fault = next((found for phrase, found in (*quirks.phrases, *PHRASES) if phrase in text), fault)
+    if fault is None and status >= 400:
+        return _by_status(status)
+    if fault is None and (number := count(code)) is not None and 400 <= number < 600:
+        return _by_status(number)
+    return fault or VAGUE.get(str(kind)) or VAGUE.get(str(code)) or Fault.SERVER
+
+
+def _by_name(told: Any, quirks: Quirks) -> Fault | None:
+    """By a code or type as it is, then by what stands before its last dot, and so on: `A.B.C`, `A.B`, `A`."""
+    name = "" if told is None else str(told)
+    while name:
+        if (fault := quirks.faults.get(name) or FAULTS.get(name)) is not None:
+            return fault
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _by_status(status: int) -> Fault:
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    return Fault.BAD_REQUEST if 400 <= status < 500 else Fault.SERVER
+
+
+def _wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the vendor wants to be asked again."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        value = headers.get(name, "")
+        if value.isascii() and value.replace(".", "", 1).isdigit():
+            return float(value) / unit
+    return None

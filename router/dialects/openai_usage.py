@@ -1,0 +1,95 @@
+"""What the OpenAI wire says a request consumed: where the counts stand, what they include, and what a client is shown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.core import jsonio
+from router.core.catalog import Quirks
+from router.core.usage import Usage, count, minus
+from router.dialects.openai_errors import PLAIN, at
+
+
+def find(reply: Mapping[str, Any], quirks: Quirks = PLAIN) -> dict[str, Any] | None:
+    """The usage object of a reply or a chunk, wherever this vendor puts it; one with counts goes before a placeholder."""
+    found = None
+    for place in ("usage", *quirks.usage_also_at):
+        told = at(reply, place)
+        if isinstance(told, dict):
+            if count(told.get("prompt_tokens")) or count(told.get("completion_tokens")):
+                return told
+            found = found or told
+    return found
+
+
+def usage_of(told: Any, quirks: Quirks = PLAIN) -> Usage | None:
+    """A usage object as disjoint leaves; None if it holds no counts, as the placeholders that some vendors stream.
+
+    `completion_tokens` includes reasoning, except where the total says otherwise (recorded 2026-11).
+
+    Raises:
+        ContradictoryUsage: a part is larger than its whole.
+
+    """
+    if not isinstance(told, dict):
+        return None
+    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
+    if prompt is None or not (prompt or completion):
+        return None
+    inputs, outputs = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
+    inputs = inputs if isinstance(inputs, dict) else {}
+    outputs = outputs if isinstance(outputs, dict) else {}
+    cached = count(inputs.get("cached_tokens"))
+    if cached is None:
+        cached = count(told.get("prompt_cache_hit_tokens", told.get("cached_tokens")))
+    written = count(inputs.get("cache_write_tokens", inputs.get("cache_creation_input_tokens")))
+    fresh = minus(prompt, (cached or 0) + (written or 0), "prompt_tokens", "cached_tokens and cache writes")
+    text, reasoning = _output(prompt, completion, count(outputs.get("reasoning_tokens")), told, quirks)
+    return Usage(fresh, cached, written, None, text, reasoning)
+
+
+def _output(
+    prompt: int, completion: int | None, reasoning: int | None, told: Mapping[str, Any], quirks: Quirks
+) -> tuple[int | None, int | None]:
+    """(tokens that are no reasoning, reasoning tokens)."""
+    total = count(told.get("total_tokens"))
+    if completion is None:
+        return None, reasoning
+    if reasoning:
+        apart = total == prompt + completion + reasoning
+        return completion if apart else minus(completion, reasoning, "completion_tokens", "reasoning_tokens"), reasoning
+    if quirks.reasoning_in_total and total is not None and total > prompt + completion:
+        return completion, total - prompt - completion
+    return completion, reasoning
+
+
+def vendor_cost_nano(told: Mapping[str, Any], quirks: Quirks) -> int | None:
+    """The charge that the vendor itself reports, in nano-units of its currency, rounded up; None if it reports none."""
+    if quirks.cost_field is None:
+        return None
+    name, per_nano = quirks.cost_field
+    units = count(told.get(name))
+    return None if units is None else -(-units // per_nano)
+
+
+def with_cost(raw: bytes, reply: Mapping[str, Any], usage: Mapping[str, Any], members: bytes) -> bytes:
+    """A body, or one event's data, whose `usage` also has `members` (JSON members without braces).
+
+    The object is patched in place, so that every other byte stays as the vendor sent it; a usage that stood elsewhere
+    is shown at its usual place too.
+    """
+    found = jsonio.span_of(raw, "usage") if reply.get("usage") is usage else None
+    if found is not None and usage and "cost" not in usage:
+        head = raw[: found[1] - 1].rstrip()
+        return head + b"," + members + raw[len(head) :]
+    return jsonio.dumps({**reply, "usage": {**usage, **jsonio.loads(b"{" + members + b"}")}})
+
+
+def without(raw: bytes, reply: Mapping[str, Any]) -> bytes:
+    """One event's data without its `usage`, which is an object; every other byte stays as the vendor sent it."""
+    found = jsonio.span_of(raw, "usage")
+    if found is None:
+        return jsonio.dumps({name: value for name, value in reply.items() if name != "usage"})
+    head, tail = raw[: raw.rindex(b'"usage"', 0, found[0])].rstrip(), raw[found[1] :]
+    if head.endswith(b","):
+        return head[:-1] + tail
+    return head + tail.lstrip().removeprefix(b",").lstrip()
