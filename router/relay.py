@@ -50,9 +50,8 @@ async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstrea
     call = _call(chat, tally)
     # There from the start: whoever has to read on when the client is gone reads into it.
     quirks = tally.plan.model.access.vendor.quirks
-    reader = tally.reader = (
-        Tap(hide_usage=not chat.wants_usage, bill=_bill(tally), quirks=quirks) if chat.stream else Plain(quirks)
-    )
+    reader = Tap(hide_usage=not chat.wants_usage, bill=_bill(tally), quirks=quirks) if chat.stream else Plain(quirks)
+    tally.reader = reader
     exchange = tally.exchange = upstream.open(call)
     tally.sent_s = clock.seconds()
     try:
@@ -62,7 +61,9 @@ async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstrea
         elif isinstance(reader, Tap) and "event-stream" in exchange.headers.get("content-type", "text/event-stream"):
             await _stream(tally, reader, reply, exchange, clock)
         else:
-            await _plain(tally, reply, exchange, clock)
+            plain = reader if isinstance(reader, Plain) else Plain(quirks)
+            tally.reader = plain  # also where a stream was asked for and a plain answer came
+            await _plain(tally, plain, reply, exchange, clock)
     except AttemptFailed as error:
         tally.failure = error.failure
         if tally.answered:
@@ -177,8 +178,7 @@ class Plain:
         return tap.text()
 
 
-async def _plain(tally: Tally, reply: Reply, exchange: Exchange, clock: Clock) -> None:
-    reader = tally.reader = Plain(tally.plan.model.access.vendor.quirks)
+async def _plain(tally: Tally, reader: Plain, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     raw = await exchange.read()
     tally.first_byte_s = clock.seconds()
     tally.complete = True
