@@ -69,6 +69,7 @@ class Farebox:
     ready: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _stamp: tuple[tuple[str, int, int], ...] = ()
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         server = self.snapshot.settings.server
@@ -149,6 +150,10 @@ class Farebox:
         path = self.snapshot.path
         if path is None:
             return False
+        async with self._reloading:  # the watcher, a signal and the admin API may all ask at once
+            return await self._reload(path)
+
+    async def _reload(self, path: Path) -> bool:
         try:
             snapshot = await asyncio.to_thread(load, path, self.mock_url)
             if snapshot.settings.store != self.snapshot.settings.store:

@@ -12,7 +12,7 @@ from typing import Any
 import httptools
 
 from router.core.failure import AttemptFailed, Failure, Fault
-from router.upstream import MAX_REPLY, UpstreamCall
+from router.upstream import MAX_REPLY, UpstreamCall, read_whole
 
 HIGH_WATER = 2**18  # bytes received and not yet read, past which the socket is paused
 MAX_HEAD = 2**17  # bytes of an answer that are not its body: status line, headers, what stands between chunks
@@ -250,14 +250,7 @@ class LeanExchange:
                 raise AttemptFailed(Failure(Fault.TIMEOUT, f"no answer within {timeouts.first_byte:g} s"))
 
     async def read(self) -> bytes:
-        pieces, size = [], 0
-        while piece := await self.chunk():
-            size += len(piece)
-            if size > MAX_REPLY:
-                self.close()
-                raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return await read_whole(self)
 
     async def chunk(self) -> bytes:
         if not self.status:

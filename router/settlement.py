@@ -109,7 +109,7 @@ class Settlement:
             log.error("an attempt could not be written down, so it is not made", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
             raise Overloaded("the ledger cannot be written; nothing is served unrecorded", retry_after_s=5) from None
         except BaseException:  # cancelled while the row was being written: nobody was called
-            self._start(self._release(attempt_id, terms, attempt))
+            self._start(self._release(terms, attempt))
             raise
         return Tally(plan, attempt, terms, self.clock.seconds(), self.budgets)
 
@@ -145,7 +145,13 @@ class Settlement:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        """Nobody awaits a closing task, so its failure is told here: money may still be held for it."""
+        self._closing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an attempt could not be closed, which is a bug", exc_info=error)
 
     async def _close(self, tally: Tally) -> None:
         """Learn, charge, write, settle, tell."""
@@ -166,7 +172,7 @@ class Settlement:
             if not self._writing:
                 self._quiet.set()
 
-    async def _release(self, attempt_id: str, terms: Terms, attempt: Attempt) -> None:
+    async def _release(self, terms: Terms, attempt: Attempt) -> None:
         """Close an attempt that was written down, or may have been, but never made."""
         nothing = terms.charge(Usage())
         await self._write(
@@ -174,7 +180,6 @@ class Settlement:
                 attempt, "error", "reported", Usage(), 0, 0, 0, nothing.accounts, fault="cancelled before it was sent"
             )
         )
-        await self.accounts.settle(attempt_id, ())
 
     async def _write(self, entry: Entry) -> None:
         for wait_s in (*RETRY_S, None):

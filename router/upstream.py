@@ -53,6 +53,18 @@ class Exchange(Protocol):
         """Give the connection up or back; safe to call twice."""
 
 
+async def read_whole(exchange: Exchange) -> bytes:
+    """The rest of a body in one piece, bounded. Raises `AttemptFailed`."""
+    pieces, size = [], 0
+    while piece := await exchange.chunk():
+        size += len(piece)
+        if size > MAX_REPLY:
+            exchange.close()
+            raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 class Upstream(Protocol):
     async def start(self) -> None:
         """Get ready, on the running loop."""
@@ -148,14 +160,7 @@ class AiohttpExchange:
         self.headers = self._reply.headers
 
     async def read(self) -> bytes:
-        pieces, size = [], 0
-        while piece := await self.chunk():
-            size += len(piece)
-            if size > MAX_REPLY:
-                self.close()
-                raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return await read_whole(self)
 
     async def chunk(self) -> bytes:
         if self._reply is None:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes import Conversation, KeptReply, Late, answer, event, snapshot_of, stream
+from fakes import Conversation, KeptLedger, KeptReply, Late, answer, event, snapshot_of, stream
 
 from router.auth import identify
 from router.core import jsonio
@@ -476,3 +476,39 @@ async def test_nothing_is_charged_while_the_budgets_change(tmp_path):
         assert talk.ledger.opened and not talk.ledger.closed
     await asking
     assert talk.ledger.closed
+
+
+# What must not be silent
+
+
+async def test_an_observer_that_fails_is_told_in_the_log_and_leaves_nothing_held(tmp_path, caplog):
+    talk = Conversation(snapshot_of(tmp_path, teams=TIGHT), answer())
+    talk.settlement.observers.append(lambda entry: 1 / 0)
+    await talk.ask()
+    assert "could not be closed" in caplog.text
+    assert await talk.held() == 0 and await talk.spent() == 20_000
+
+
+class SlowLedger(KeptLedger):
+    """Writes an attempt down only once its gate is open."""
+
+    gate = None
+
+    async def open(self, attempt):
+        await self.gate.wait()
+        await super().open(attempt)
+
+
+async def test_a_request_that_is_cancelled_while_it_is_written_down_calls_nobody_and_holds_nothing(tmp_path):
+    talk = Conversation(snapshot_of(tmp_path, teams=TIGHT))
+    talk.settlement.ledger = talk.ledger = SlowLedger()
+    talk.ledger.gate = asyncio.Event()
+    asking = asyncio.create_task(talk.ask())
+    while not await talk.held():
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await talk.settlement.drain(10)
+    assert not talk.upstream.calls and talk.rows == [("small", "error", "reported", 0)]
+    assert await talk.held() == 0 and await talk.spent() == 0

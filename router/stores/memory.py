@@ -115,8 +115,3 @@ class MemoryAccounts:
         finally:
             self._waiting.discard(future)
         return True
-
-    @property
-    def holding(self) -> bool:
-        """Whether anything is held at all."""
-        return bool(self._holds)
