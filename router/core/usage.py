@@ -22,16 +22,28 @@ class Usage:
     cache_write_1h: int | None = None  # the same with the long lifetime, where that has its own price
     output_text: int | None = None  # completion tokens that are not reasoning
     output_reasoning: int | None = None  # completion tokens spent thinking
+    input_audio: int | None = None  # prompt tokens of sound, not cached
+    input_image: int | None = None  # prompt tokens of pictures, where the vendor counts them apart
+    input_prepaid: int | None = None  # prompt tokens that were paid for in advance (provisioned): never priced
+    output_audio: int | None = None
+    output_image: int | None = None
+    output_rejected: int | None = None  # predicted tokens that did not come true; billed as completion
+    output_prepaid: int | None = None
+    searches: int | None = None  # calls of the vendor's own search, priced each
+    images: int | None = None  # pictures made, priced each
 
     @property
     def input_total(self) -> int:
-        return (
-            (self.input_fresh or 0) + (self.cache_read or 0) + (self.cache_write_5m or 0) + (self.cache_write_1h or 0)
-        )
+        """Every prompt token, however it is priced: what context tiers look at."""
+        plain = (self.input_fresh or 0) + (self.cache_read or 0)
+        written = (self.cache_write_5m or 0) + (self.cache_write_1h or 0)
+        return plain + written + (self.input_audio or 0) + (self.input_image or 0) + (self.input_prepaid or 0)
 
     @property
     def output_total(self) -> int:
-        return (self.output_text or 0) + (self.output_reasoning or 0)
+        """Every completion token, however it is priced."""
+        plain = (self.output_text or 0) + (self.output_reasoning or 0) + (self.output_rejected or 0)
+        return plain + (self.output_audio or 0) + (self.output_image or 0) + (self.output_prepaid or 0)
 
     def as_dict(self) -> dict[str, int]:
         """The leaves that were reported."""
@@ -39,6 +51,8 @@ class Usage:
 
 
 LEAVES = tuple(f.name for f in fields(Usage))
+INPUTS = ("input_fresh", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio", "input_image", "input_prepaid")
+OUTPUTS = ("output_text", "output_reasoning", "output_audio", "output_image", "output_rejected", "output_prepaid")
 
 
 def count(value: Any) -> int | None:
