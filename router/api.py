@@ -15,8 +15,8 @@ from router.auth import identify
 from router.core import jsonio
 from router.core.catalog import Caller, Endpoint
 from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overloaded, RouterError, TooLarge
-from router.dialects import openai
-from router.pipeline import Inbound, serve
+from router.dialects import anthropic, openai, show_error
+from router.pipeline import Inbound, count, serve
 from router.relay import ClientLeft
 from router.tally import new_request_id
 
@@ -87,7 +87,7 @@ def endpoint(name: Endpoint) -> Any:
         except RouterError as error:
             if "attempts" not in error.details:
                 farebox.metrics.refused[team or "other", error.code] += 1
-            return show(error, request_id)
+            return show(error, request_id, name)
         except ClientLeft:
             pass
         except asyncio.CancelledError:
@@ -97,7 +97,7 @@ def endpoint(name: Endpoint) -> Any:
                 "a request failed in a way that is a bug", extra={"path": request.path, "request_id": request_id}
             )
             if reply.response is None or not reply.response.prepared:
-                return show(RouterError("an internal error; its traceback is in the log"), request_id)
+                return show(RouterError("an internal error; its traceback is in the log"), request_id, name)
         finally:
             farebox.in_flight -= 1
         if reply.response is None:  # the client is gone: nobody reads this
@@ -119,14 +119,14 @@ async def _body(request: web.Request) -> bytes:
         raise InvalidRequest("the body cannot be decoded") from None
 
 
-def show(error: RouterError, request_id: str | None = None) -> web.Response:
-    """An error before the first byte."""
+def show(error: RouterError, request_id: str | None = None, name: Endpoint = "chat/completions") -> web.Response:
+    """An error before the first byte, in the dialect of the endpoint."""
     headers = dict(JSON)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if request_id is not None:
         headers["x-farebox-request-id"] = request_id
-    return web.Response(status=error.status, body=openai.show_error(error), headers=headers)
+    return web.Response(status=error.status, body=show_error(name, error, request_id), headers=headers)
 
 
 def json(value: Any, status: int = 200) -> web.Response:
@@ -161,6 +161,19 @@ async def model(request: web.Request) -> web.Response:
     return json(openai.show_model(name, farebox.snapshot.loaded_at))
 
 
+async def count_tokens(request: web.Request) -> web.Response:
+    """What a message's prompt comes to, as Farebox itself counts it for the cheapest model that could serve it."""
+    farebox = request.app[FAREBOX]
+    try:
+        caller = _caller(request)
+        tokens = await count(await _body(request), request.headers, caller, farebox.snapshot, farebox.services)
+    except RouterError as error:
+        return show(error, None, "messages")
+    except ClientLeft:
+        return web.Response(status=499)
+    return json(anthropic.show_count(tokens))
+
+
 async def live(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
@@ -187,6 +200,8 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/chat/completions", endpoint("chat/completions")),
         web.post("/v1/completions", endpoint("completions")),
         web.post("/v1/embeddings", endpoint("embeddings")),
+        web.post("/v1/messages", endpoint("messages")),
+        web.post("/v1/messages/count_tokens", count_tokens),
         web.get("/v1/models", models),
         web.get("/v1/models/{name:.+}", model),
         web.get("/health/live", live),

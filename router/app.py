@@ -14,7 +14,6 @@ from router.core.catalog import Caller
 from router.core.entry import Entry
 from router.core.explain import explain
 from router.core.limits import BudgetState, moment
-from router.core.money import show_price
 from router.core.policy import Decision
 from router.core.prices import Price, Unpriced
 from router.gate import Gate
@@ -141,6 +140,7 @@ class Farebox:
         spent = await self.ledger.spent(accounts, snapshot.rates.at(now))
         for budget in snapshot.budgets:
             self.accounts.load(budget, now, spent[budget.account])
+        await self.settlement.quotas.load(snapshot.catalog.models.values(), now, self.ledger)
         self.settlement.budgets = snapshot.budgets_by_owner()
 
     # Configuration
@@ -239,8 +239,9 @@ class Farebox:
 
     def _now(self) -> Now:
         return Now(
-            self.snapshot, self.clock.now(), self.budgets(), self.in_flight, self.ledger.lag(self.clock.seconds())
-        )
+            self.snapshot, self.clock.now(), self.budgets(), self.in_flight, self.ledger.lag(self.clock.seconds()),
+            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()),
+        )  # fmt: skip
 
     def prices(self) -> list[dict[str, Any]]:
         """What each configured model costs now, and what comes next."""
@@ -264,12 +265,9 @@ class Farebox:
 
 
 def _rates(price: Price) -> list[dict[str, str | None]]:
-    """Amounts per million tokens; several where the price depends on the request."""
+    """Amounts per million tokens, and for one; several where the price depends on the request."""
     kinds = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
-    return [
-        {kind: None if (pico := getattr(rates, kind)) is None else show_price(pico) for kind in kinds}
-        for rates in price.rates
-    ]
+    return [dict.fromkeys(kinds) | rates.told() for rates in price.ordinary]
 
 
 def _shown(at: int | None) -> str | None:

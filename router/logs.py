@@ -13,7 +13,7 @@ from router.core.money import show
 ALLOWED = frozenset(
     {
         "id", "request_id", "team", "key", "route", "model", "vendor", "tier", "outcome", "basis", "cost", "currency",
-        "input_tokens", "output_tokens", "first_byte_ms", "total_ms", "reason", "fault", "status", "code", "error", "path",
+        "vendor_cost", "list_cost", "vendor_currency", "input_tokens", "output_tokens", "first_byte_ms", "total_ms", "reason", "fault", "status", "code", "error", "path",
         "url", "page", "signal", "attempts", "version", "problems", "store", "count",
     }
 )  # fmt: skip
@@ -55,10 +55,20 @@ _entries = logging.getLogger("farebox.ledger")
 
 
 def observe(entry: Entry) -> None:
-    """A line for each closed attempt that did not end well; the ledger has them all."""
+    """A line for each closed attempt that did not end well, and for each charge of a vendor's that is not its list price;
+    the ledger has them all.
+    """
+    a = entry.attempt
+    if entry.disputed:
+        _entries.warning(
+            "a vendor charged what its list price does not say",
+            extra={
+                "id": a.id, "model": a.model, "vendor": a.vendor, "vendor_cost": show(entry.vendor_cost),
+                "list_cost": show(entry.list_cost or 0), "vendor_currency": a.vendor_currency,
+            },
+        )  # fmt: skip
     if entry.outcome == "ok":
         return
-    a = entry.attempt
     _entries.warning(
         "an attempt ended: %s",
         entry.outcome,

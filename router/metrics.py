@@ -8,16 +8,19 @@ Label values are configured names; anything else becomes `other`.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from router.core.calibration import Calibrator
 from router.core.entry import Entry
 from router.core.limits import MICROS, BudgetState
 from router.core.money import NANO
 from router.core.prices import Unpriced
+from router.core.usage import KINDS
+from router.quotas import Standing
 from router.snapshot import Snapshot
 from router.stores.ports import Labels, Total, labels_of
 
@@ -25,8 +28,8 @@ OTHER = "other"
 # OpenTelemetry's buckets for the GenAI metrics (semantic-conventions-genai, 2026-11)
 TOKEN_BUCKETS = tuple(4**i for i in range(14))
 SECONDS_BUCKETS = tuple(0.01 * 2**i for i in range(14))
+ERROR_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # from what cannot be better to what is no estimate
 OVERHEAD_BUCKETS = (0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
-KINDS = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Now:
     budgets: Iterable[BudgetState]
     in_flight: int
     ledger_waiting_s: float
+    calibrator: Calibrator = field(default_factory=Calibrator)
+    free: Iterable[Standing] = ()
 
 
 class Metrics(Collector):
@@ -51,12 +56,20 @@ class Metrics(Collector):
         self.fallbacks: Counter[tuple[str, ...]] = Counter()
         self.unpriced: Counter[tuple[str, ...]] = Counter()
         self.overrun: Counter[tuple[str, ...]] = Counter()
+        self.disputed: Counter[tuple[str, ...]] = Counter()
         self.reloads: Counter[str] = Counter()
+        self.bound_broken: Counter[tuple[str, ...]] = Counter()
         self.registry = CollectorRegistry()
         self.registry.register(self)
         gen_ai = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
         self.overhead = Distribution(
             "farebox_overhead_seconds", "Time of a request that is Farebox's own", (), OVERHEAD_BUCKETS
+        )
+        self._estimate_error = Distribution(
+            "farebox_estimate_error_ratio",
+            "How far the prompt's estimate was from what was billed",
+            ("vendor", "model"),
+            ERROR_BUCKETS,
         )
         self._tokens = Distribution(
             "gen_ai_client_token_usage",
@@ -88,12 +101,15 @@ class Metrics(Collector):
         total.add(entry)
         a = entry.attempt
         self.attempts[a.vendor, a.model, entry.fault or entry.outcome] += 1
+        if entry.disputed:
+            self.disputed[a.vendor, a.model] += 1
         for (account, _, held), (_, _, nano) in zip(a.holds, entry.charges, strict=False):
             if (over := nano - held) > 0:
                 owner, _, _, currency = account.split("|")
                 self.overrun[owner, currency] += over
         if entry.outcome != "error":
             self._observe_gen_ai(entry)
+            self._observe_estimate(entry)
 
     def _observe_gen_ai(self, entry: Entry) -> None:
         key = (entry.attempt.operation, entry.attempt.vendor, entry.attempt.model)
@@ -104,6 +120,16 @@ class Metrics(Collector):
         if entry.first_byte_ms is not None:
             self._first_chunk.observe(entry.first_byte_ms / 1000, key)
 
+    def _observe_estimate(self, entry: Entry) -> None:
+        """How good the estimate was, where a vendor says what the prompt came to."""
+        attempt, billed = entry.attempt, entry.usage.input_total
+        estimate, high = attempt.prompt_estimate, attempt.prompt_high
+        if estimate is None or high is None or entry.basis == "estimated" or not billed:
+            return
+        key = (attempt.vendor, attempt.model)
+        self._estimate_error.observe(abs(billed - estimate) / billed, key)
+        self.bound_broken[key] += billed > high
+
     def collect(self) -> Iterator[Metric]:
         now = self._now()
         known = _Known(now.snapshot)
@@ -111,7 +137,9 @@ class Metrics(Collector):
         yield from self._counts(known)
         yield from _budget_gauges(now)
         yield _prices(now)
-        for distribution in (self.overhead, self._tokens, self._duration, self._first_chunk):
+        yield _free(now)
+        yield from _learnt(now)
+        for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
             yield distribution.family()
         yield GaugeMetricFamily("farebox_in_flight", "Requests being served", value=now.in_flight)
         yield GaugeMetricFamily(
@@ -151,10 +179,21 @@ class Metrics(Collector):
         attempts = _fold(self.attempts, lambda k: (known.vendor(k[0]), known.model(k[1]), k[2]))
         fallbacks = _fold(self.fallbacks, lambda k: (known.route(k[0]), known.model(k[1]), known.model(k[2])))
         unpriced = _fold(self.unpriced, lambda k: (known.vendor(k[0]), known.model(k[1])))
+        disputed = _fold(self.disputed, lambda k: (known.vendor(k[0]), known.model(k[1])))
         yield _counter("farebox_refused", "Requests refused before any attempt", ("team", "reason"), refused)
         yield _counter("farebox_attempts", "Calls to vendors by result", ("vendor", "model", "result"), attempts)
         yield _counter("farebox_fallbacks", "Moves to the next candidate", ("route", "from", "to"), fallbacks)
         yield _counter("farebox_unpriced", "Candidates passed over for want of a price", ("vendor", "model"), unpriced)
+        yield _counter(
+            "farebox_vendor_cost_mismatch",
+            "Charges of a vendor's own that are not its list price",
+            ("vendor", "model"),
+            disputed,
+        )
+        broken = _fold(self.bound_broken, lambda k: (known.vendor(k[0]), known.model(k[1])))
+        yield _counter(
+            "farebox_estimate_bound_broken", "Prompts billed beyond their bound", ("vendor", "model"), broken
+        )
         yield _money("farebox_overrun", "Charges beyond what was held for them", ("team", "currency"), self.overrun)
         yield _counter(
             "farebox_config_reloads",
@@ -271,7 +310,7 @@ def _budget_gauges(now: Now) -> Iterator[Metric]:
 
 
 def _prices(now: Now) -> Metric:
-    """What each model costs at this instant; absent where nothing is known. Of several rates, the first."""
+    """What each model costs at this instant; absent where nothing is known. Of several rates, the first that the clock allows."""
     family = GaugeMetricFamily(
         "farebox_price", "Price per million tokens now", labels=("vendor", "model", "kind", "currency")
     )
@@ -280,7 +319,7 @@ def _prices(now: Now) -> Metric:
             price = model.timeline.at(now.at)
         except Unpriced:
             continue
-        rates = price.rates[0]
+        rates = price.listed(now.at)
         shown = {
             "input": rates.input,
             "cache_read": rates.cache_read,
@@ -290,4 +329,28 @@ def _prices(now: Now) -> Metric:
         for kind, pico in shown.items():
             if pico is not None:
                 family.add_metric((model.vendor, model.name, kind, price.currency), pico / 10**6)
+    return family
+
+
+def _learnt(now: Now) -> Iterator[Metric]:
+    """What the bills of each model have taught of its count; absent until one came."""
+    labels = ("vendor", "model", "script", "tools")
+    factor = GaugeMetricFamily("farebox_estimate_factor", "Billed prompt tokens to a counted one", labels=labels)
+    hidden = GaugeMetricFamily("farebox_estimate_hidden_tokens", "Prompt tokens billed but not sent", labels=labels)
+    for model in now.snapshot.catalog.models.values():
+        for cjk, tools, learnt in now.calibrator.kinds(model):
+            key = (model.vendor, model.name, "cjk" if cjk else "latin", "yes" if tools else "no")
+            factor.add_metric(key, learnt.factor)
+            hidden.add_metric(key, learnt.hidden)
+    yield factor
+    yield hidden
+
+
+def _free(now: Now) -> Metric:
+    """What is left of each free quota; absent where none is given now."""
+    family = GaugeMetricFamily(
+        "farebox_free_quota_remaining", "What is left of a free quota", labels=("vendor", "model", "unit")
+    )
+    for standing in now.free:
+        family.add_metric((standing.vendor, standing.model, standing.unit), standing.left)
     return family

@@ -24,7 +24,7 @@ from router.core.errors import (
 from router.core.explain import explain
 from router.core.failure import Failure, Fault
 from router.core.policy import Decision, Market, Plan, decide
-from router.dialects import openai
+from router.dialects import cannot, read
 from router.gate import Gate
 from router.habits import Habits
 from router.relay import Reply, relay
@@ -66,7 +66,7 @@ class Services:
 
 async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
     """Answer one request: the diagram above, left to right. Raises RouterError only while nothing has been sent."""
-    chat = openai.read(inbound.endpoint, inbound.raw, inbound.headers)
+    chat = read(inbound.endpoint, inbound.raw, inbound.headers)
     route = snapshot.catalog.route(chat.asked, inbound.caller)
     decision, ticket = await choose(inbound.id, chat, route, inbound.caller, snapshot, services)
     services.on_decision(ticket.id, inbound.caller, decision)
@@ -99,15 +99,24 @@ async def choose(
 ) -> tuple[Decision, Ticket]:
     """Measure the prompt and decide; sends nothing. Raises what `decide` raises."""
     require_known_vendors(chat.wishes, snapshot.vendors)
-    considered = candidates(chat, route)
+    considered = candidates(chat, route, cannot)
     encodings = {candidate.model.counting.encoding for candidate in considered}
     measure = await services.tokenizer.measure(chat.prompt, encodings)
     soft = await services.settlement.only_cheap(caller)
     now = services.clock.now()
-    market = Market(now, snapshot.rates.at(now), services.habits.expected_output)
+    learnt, free_left = services.settlement.calibrator.learnt, services.settlement.quotas.left
+    market = Market(now, snapshot.rates.at(now), services.habits.expected_output, learnt, free_left)
     decision = decide(chat, route, caller, considered, measure, market, soft)
     ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)
     return decision, ticket
+
+
+async def count(raw: bytes, headers: Mapping[str, str], caller: Caller, snapshot: Snapshot, services: Services) -> int:
+    """The tokens of a message's prompt, for the model that would be asked. Raises what `read` and `decide` raise."""
+    chat = read("messages", raw, headers)
+    route = snapshot.catalog.route(chat.asked, caller)
+    decision, _ = await choose("", chat, route, caller, snapshot, services)
+    return decision.plans[0].tokens.tokens
 
 
 async def _dry_run(ticket: Ticket, reply: Reply) -> None:

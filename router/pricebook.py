@@ -5,168 +5,27 @@ A price that is blank or marked doubtful is unknown, and unknown is refused, nev
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError
 
+from router import calendars
 from router.core.catalog import Tier
 from router.core.limits import micros
-from router.core.money import price_pico, show_price
-from router.core.prices import ALWAYS, ANY, Price, Rates, Span, Timeline, When
+from router.core.prices import Price, Rates, Timeline
+from router.priceentry import Place, PriceSettings, Strict, instant, zone
 from router.resources import config_folder
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
-# No token has cost less than a tenth of a cent or more than a thousand units per million; what lies outside is most
-# likely a price per thousand tokens, or cents (several public tables have carried such slips).
-PLAUSIBLE = (price_pico("0.001"), price_pico("1000"))
 
-Amount = str | int | float | Decimal
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+class AliasSettings(Strict):
+    """A name that has meant this model for some time only."""
 
-
-class Strict(BaseModel):
-    """Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
-
-
-class SpanSettings(Strict):
-    above: int = -1
-    to: int | None = None
-
-
-class WhenSettings(Strict):
-    input_tokens: SpanSettings | None = None
-    output_tokens: SpanSettings | None = None
-    thinking: bool | None = None
-    hours: str | None = None
-    weekdays: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(default_factory=list)
-
-    @field_validator("hours")
-    @classmethod
-    def _is_a_span(cls, value: str | None) -> str | None:
-        if value is not None:
-            _minutes(value)
-        return value
-
-    def compiled(self) -> When:
-        return When(
-            input_tokens=Span(self.input_tokens.above, self.input_tokens.to) if self.input_tokens else ANY,
-            output_tokens=Span(self.output_tokens.above, self.output_tokens.to) if self.output_tokens else ANY,
-            thinking=self.thinking,
-            minutes=_minutes(self.hours) if self.hours else None,
-            weekdays=frozenset(DAYS.index(day) for day in self.weekdays),
-        )
-
-
-def _minutes(hours: str) -> tuple[int, int]:
-    try:
-        start, end = (time.fromisoformat(part.strip()) for part in hours.split("-"))
-    except ValueError:
-        raise ValueError('hours are written "16:30-00:30", in UTC') from None
-    return start.hour * 60 + start.minute, end.hour * 60 + end.minute
-
-
-class RatesSettings(Strict):
-    """Amounts per million tokens."""
-
-    input: Amount | None = None
-    output: Amount | None = None
-    cache_read: Amount | None = None
-    cache_write: Amount | None = None
-    cache_write_1h: Amount | None = None
-    reasoning: Amount | None = None
-
-    @model_validator(mode="after")
-    def _amounts_are_plausible(self) -> "RatesSettings":
-        rates = self.rates(ALWAYS)
-        for name in ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning"):
-            value = getattr(rates, name)
-            if value and not PLAUSIBLE[0] <= value <= PLAUSIBLE[1]:
-                low, high = map(show_price, PLAUSIBLE)
-                raise ValueError(f"{name} {show_price(value)} per million tokens is not plausible ({low} to {high})")
-        if rates.cache_read is not None and rates.input is not None and rates.cache_read > rates.input:
-            raise ValueError("cache_read costs more than input")
-        return self
-
-    def rates(self, when: When) -> Rates:
-        def pico(value: Amount | None) -> int | None:
-            return None if value is None else price_pico(value)
-
-        return Rates(
-            input=pico(self.input),
-            output=pico(self.output),
-            cache_read=pico(self.cache_read),
-            cache_write_5m=pico(self.cache_write),
-            cache_write_1h=pico(self.cache_write_1h),
-            reasoning=pico(self.reasoning),
-            when=when,
-        )
-
-
-class ConditionalRates(RatesSettings):
-    when: WhenSettings | None = None
-
-
-class PriceSettings(RatesSettings):
-    """One dated entry."""
-
-    currency: str = Field(pattern="^[A-Z]{3}$")
+    name: str
     start: date | datetime | None = Field(default=None, alias="from")
     to: date | datetime | None = None
-    confidence: Literal["high", "medium", "doubtful"] = "high"
-    source: str = ""
-    note: str = ""
-    free: bool = False
-    rates_: list[ConditionalRates] = Field(default_factory=list, alias="rates")
-
-    @model_validator(mode="after")
-    def _one_kind_of_rates(self) -> "PriceSettings":
-        flat = self.model_fields_set & set(RatesSettings.model_fields)
-        if flat and self.rates_:
-            raise ValueError("give either input and output, or `rates`, not both")
-        if not flat and not self.rates_:
-            raise ValueError("says no amount; leave the entry out if the price is not known")
-        return self
-
-    def compiled(self, zone: ZoneInfo, *, may_be_zero: bool) -> Price:
-        """The entry as the core reads it.
-
-        Raises:
-            ValueError: zero where nothing says that it is free, or an end before the start.
-
-        """
-        rates = tuple(r.rates(r.when.compiled() if r.when else ALWAYS) for r in self.rates_) or (self.rates(ALWAYS),)
-        if not (may_be_zero or self.free) and any(0 in (r.input, r.output) for r in rates):
-            raise ValueError("a price of zero needs `free: true`, or a model of the tier free")
-        start, end = _instant(self.start, zone), _instant(self.to, zone)
-        if start is not None and end is not None and end <= start:
-            raise ValueError("ends before it begins")
-        price = Price(self.currency, rates, start, end, self.confidence, self.source, self.note, free=self.free)
-        since = f" from {self.start.isoformat()}" if self.start else ""
-        object.__setattr__(price, "label", f"{_brief(price)}{since}")
-        return price
-
-
-def _brief(price: Price) -> str:
-    """How the ledger names an entry: "CNY 0.8/2", with the cache rate where there is one."""
-    parts = []
-    for r in price.rates:
-        amounts = (r.input, r.cache_read, r.output) if r.cache_read is not None else (r.input, r.output)
-        parts.append("/".join("?" if amount is None else show_price(amount) for amount in amounts))
-    return f"{price.currency} {' or '.join(dict.fromkeys(parts))}"
-
-
-def _instant(value: date | datetime | None, zone: ZoneInfo) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        value = datetime.combine(value, time(), zone)
-    return micros(value if value.tzinfo else value.replace(tzinfo=zone))
 
 
 class BookModelSettings(Strict):
@@ -174,7 +33,7 @@ class BookModelSettings(Strict):
     context_window: int | None = None
     max_output: int | None = None
     lacks: frozenset[str] = frozenset()
-    aliases: list[str] = Field(default_factory=list)
+    aliases: list[str | AliasSettings] = Field(default_factory=list)
     kind: Literal["chat", "embedding"] = "chat"
     prices: list[PriceSettings]
 
@@ -182,6 +41,7 @@ class BookModelSettings(Strict):
 class BookSettings(Strict):
     vendor: str
     timezone: str = "UTC"
+    calendar: str | None = None
     same_as: str | None = None
     models: dict[str, BookModelSettings] = Field(default_factory=dict)
 
@@ -198,12 +58,33 @@ class BookModel:
     lacks: frozenset[str]
     kind: Literal["chat", "embedding"]
     timelines: Mapping[str, Timeline]
+    meant: "tuple[Meaning, ...]" = ()
+    """Where the name has led to other models for some time: which, and when."""
+
+    def at(self, instant: int) -> "BookModel":
+        """The model that the name means at an instant (microseconds since 1970)."""
+        for meaning in self.meant:
+            if (meaning.start is None or instant >= meaning.start) and (meaning.end is None or instant < meaning.end):
+                return meaning.model
+        return self
 
     def timeline(self, currency: str) -> Timeline | None:
         """The prices in a currency; where there is only one currency, in that."""
         if currency in self.timelines or len(self.timelines) != 1:
             return self.timelines.get(currency)
         return next(iter(self.timelines.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a name meant from `start` until before `end`."""
+
+    name: str
+    start: int | None
+    end: int | None
+    since: str  # `start` as the book tells it
+    model: BookModel
+    key: Key
 
 
 @dataclass(slots=True)
@@ -213,8 +94,18 @@ class PriceBook:
     models: dict[tuple[str, str], BookModel] = field(default_factory=dict)
     same_as: dict[str, str] = field(default_factory=dict)
 
-    def find(self, vendor: str, name: str) -> BookModel | None:
-        return self.models.get((vendor, name)) or self.models.get((self.same_as.get(vendor, vendor), name))
+    def find(self, vendor: str, name: str, at: int | None = None) -> BookModel | None:
+        """What a vendor sells under a name.
+
+        Args:
+            vendor: who bills.
+            name: the model's name or an alias.
+            at: an instant (microseconds since 1970), for the model that the name means then; its prices are those of
+                every instant anyway.
+
+        """
+        found = self.models.get((vendor, name)) or self.models.get((self.same_as.get(vendor, vendor), name))
+        return found if found is None or at is None else found.at(at)
 
 
 def read_books(places: Iterable[tuple[Key, Path | Literal["builtin"]]], vendors: Iterable[str] | None) -> PriceBook:
@@ -268,49 +159,113 @@ def _add(book: PriceBook, file: YamlFile) -> None:
         told = BookSettings.model_validate(file.data)
     except ValidationError as error:
         raise BadConfiguration(problems_of(error, file)) from None
-    try:
-        zone = ZoneInfo(told.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise BadConfiguration([file.problem(("timezone",), f"{told.timezone!r} is not a time zone")]) from None
+    place = _place(told, file)
     if told.same_as:
         book.same_as[told.vendor] = told.same_as
     problems: list[Problem] = []
+    dated: dict[str, list[Meaning]] = {}
+    own: dict[str, BookModel] = {}
     for name, model in told.models.items():
+        key: Key = ("models", name)
         compiled = BookModel(
             told.vendor, name, model.tier, model.context_window, model.max_output, model.lacks, model.kind,
-            timelines(f"{told.vendor}/{name}", model.prices, zone, model.tier, file, ("models", name, "prices"), problems),
+            timelines(f"{told.vendor}/{name}", model.prices, place, model.tier, file, (*key, "prices"), problems),
         )  # fmt: skip
-        for alias in (name, *model.aliases):
-            book.models[told.vendor, alias] = compiled
+        own[name] = compiled
+        for i, alias in enumerate(model.aliases):
+            if isinstance(alias, str):
+                own[alias] = compiled
+                continue
+            since = alias.start.isoformat() if alias.start else ""
+            start, end = instant(alias.start, place.zone), instant(alias.to, place.zone)
+            meaning = Meaning(alias.name, start, end, since, compiled, (*key, "aliases", i))
+            dated.setdefault(alias.name, []).append(meaning)
+    for name, meanings in dated.items():
+        try:
+            own[name] = _re_pointed(told.vendor, name, own.get(name), meanings)
+        except ValueError as error:
+            problems.append(file.problem(meanings[0].key, str(error)))
+    book.models.update({(told.vendor, name): compiled for name, compiled in own.items()})
     if problems:
         raise BadConfiguration(problems)
+
+
+def _place(told: BookSettings, file: YamlFile) -> Place:
+    try:
+        key = "timezone"
+        where = zone(told.timezone)
+        key = "calendar"
+        return Place(where, calendars.find(told.calendar) if told.calendar else None)
+    except ValueError as error:
+        raise BadConfiguration([file.problem((key,), str(error))]) from None
+
+
+def _re_pointed(vendor: str, name: str, own: BookModel | None, meanings: Sequence[Meaning]) -> BookModel:
+    """A name that has led to one model after another, at the price of whichever it was.
+
+    Raises:
+        ValueError: it means two models at once.
+
+    """
+    if own is not None and own.name != name:
+        raise ValueError(f"{name!r} is also an alias without dates, of {own.name}")
+    newest = max(meanings, key=lambda meaning: meaning.start if meaning.start is not None else -(2**62)).model
+    pieces: dict[str, list[Price]] = {}
+    if own is not None:
+        pieces = {currency: list(timeline.prices) for currency, timeline in own.timelines.items()}
+    for meaning in meanings:
+        for currency, timeline in meaning.model.timelines.items():
+            pieces.setdefault(currency, []).extend(timeline.cut(meaning.start, meaning.end, meaning.since))
+    return BookModel(
+        vendor, name, newest.tier, newest.context_window, newest.max_output, newest.lacks, newest.kind,
+        {currency: Timeline(f"{vendor}/{name}", prices) for currency, prices in pieces.items()}, tuple(meanings),
+    )  # fmt: skip
 
 
 def timelines(
     name: str,
     entries: Sequence[PriceSettings],
-    zone: ZoneInfo,
+    place: Place,
     tier: Tier,
     file: YamlFile,
     key: Key,
     problems: list[Problem],
 ) -> Mapping[str, Timeline]:
     """Entries as one timeline per currency; what is wrong with them is added to `problems`."""
-    by_currency: dict[str, list[Price]] = {}
+    by_currency: dict[str, list[tuple[Price, PriceSettings]]] = {}
     for i, entry in enumerate(entries):
         try:
-            price = entry.compiled(zone, may_be_zero=tier is Tier.FREE)
+            price = entry.compiled(place, may_be_zero=tier is Tier.FREE)
         except ValueError as error:
             problems.append(file.problem((*key, i), str(error)))
             continue
-        by_currency.setdefault(price.currency, []).append(price)
+        by_currency.setdefault(price.currency, []).append((price, entry))
     out = {}
     for currency, prices in by_currency.items():
         try:
-            out[currency] = Timeline(name, prices)
+            out[currency] = _with_promotions(name, prices)
         except ValueError as error:
             problems.append(file.problem(key, str(error)))
     return out
+
+
+def _with_promotions(name: str, prices: Sequence[tuple[Price, PriceSettings]]) -> Timeline:
+    """The ordinary prices with the promotions laid over them.
+
+    Raises:
+        ValueError: two ordinary prices, or two promotions, at once.
+
+    """
+    ordinary = Timeline(name, [price for price, _ in prices if not price.promotion])
+    promotions = sorted(((p, e) for p, e in prices if p.promotion), key=lambda item: item[0].start or 0)
+    if not promotions:
+        return ordinary
+    pieces: list[Price] = []
+    at, since = None, ""
+    for price, entry in promotions:
+        pieces += [*ordinary.cut(at, price.start, since), price]
+        at, since = price.end, entry.to.isoformat() if entry.to else ""
+    return Timeline(name, [*pieces, *ordinary.cut(at, None, since)])
 
 
 def free_timeline(name: str, currency: str) -> Timeline:

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from router.core.catalog import Tier
+from router.core.catalog import DialectName, Tier
 from router.core.limits import Period
 from router.core.money import Rate, amount_nano
-from router.pricebook import Amount, PriceSettings, Strict, problems_of
+from router.pricebook import problems_of
+from router.priceentry import Amount, PriceSettings, Strict
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -90,8 +91,8 @@ class TimeoutSettings(Strict):
 class VendorSettings(Strict):
     api_key: SecretStr | None = None
     api_keys: list[SecretStr] = Field(default_factory=list)
-    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
-    dialect: Literal["openai"] | None = None
+    base_url: str | None = Field(default=None, pattern=r"^(https?|wss?)://[^\s]+$")
+    dialect: DialectName | None = None
     currency: Currency | None = None
     timeout: TimeoutSettings = TimeoutSettings()
     headers: dict[str, str] = Field(default_factory=dict)

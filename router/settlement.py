@@ -5,9 +5,10 @@ or in none, and writes the attempt down durably. Leaving it, by any road, hands 
 owns: what the vendor still has to say is read, the usage becomes a charge, the ledger is written (the truth first), the
 hold is replaced by the charge, and those who watch are told. Nothing that happens to the request can cancel that task.
 
-When money is short, in this order: the output cap is lowered to what is left, but not below what an answer usually
-needs while it is only other requests' holds that are in the way; then a later candidate is taken; then it waits for
-those holds; then the cap is lowered as far as the route allows; then it is refused.
+When money is short, in this order: a free quota that covers all of it takes the place of the hold; the output cap is
+lowered to what is left, but not below what an answer usually needs while it is only other requests' holds that are in
+the way; then a later candidate is taken; then it waits for those holds; then the cap is lowered as far as the route
+allows; then it is refused.
 """
 
 import asyncio
@@ -15,9 +16,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from math import ceil
 from types import TracebackType
 
 from router.clock import Clock
+from router.core.calibration import Calibrator
 from router.core.catalog import Caller
 from router.core.charge import Fit, Terms, fit, over_budget
 from router.core.entry import Attempt, Basis, Entry, Outcome
@@ -28,6 +31,7 @@ from router.core.policy import Plan
 from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits
+from router.quotas import Quotas
 from router.stores.ports import Accounts, Ledger, StoreDown
 from router.tally import Tally, Ticket, attempt_of, terms_of
 from router.tokenizer import Tokenizer
@@ -51,6 +55,8 @@ class Settlement:
     wait_s: float = 5.0
     drain_s: float = DRAIN_S
     budgets: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)  # by owner, as configured now
+    calibrator: Calibrator = field(default_factory=Calibrator)
+    quotas: Quotas = field(default_factory=Quotas)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
     _writing: int = 0
     _go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,29 +103,36 @@ class Settlement:
         attempt_id = f"{ticket.id}.{number}"
         deadline = self.clock.seconds() + self.wait_s
         while True:
-            plan, states = await self._affordable(ticket, plans, deadline)
-            terms = terms_of(ticket, plan, states)
-            attempt = attempt_of(ticket, attempt_id, number, terms, self.clock.now())
+            plan, states, free = await self._affordable(ticket, plans, deadline)
+            terms, now = terms_of(ticket, plan, states), self.clock.now()
+            attempt = attempt_of(ticket, attempt_id, number, terms, now, free=free)
+            if free and not self.quotas.covers(plan, now):  # the window has turned since
+                continue
+            share = self.quotas.open(attempt_id, plan, now, promise=free)
             if not attempt.holds or await self.accounts.reserve(attempt_id, ticket.caller.budgets, attempt.holds):
                 break
+            self.quotas.close(attempt_id)
         try:
             await self.ledger.open(attempt)
         except StoreDown as error:
+            self.quotas.close(attempt_id)
             await self.accounts.settle(attempt_id, ())
             log.error("an attempt could not be written down, so it is not made", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
             raise Overloaded("the ledger cannot be written; nothing is served unrecorded", retry_after_s=5) from None
         except BaseException:  # cancelled while the row was being written: nobody was called
             self._start(self._release(terms, attempt))
             raise
-        return Tally(plan, attempt, terms, self.clock.seconds(), self.budgets)
+        return Tally(plan, attempt, terms, self.clock.seconds(), self.budgets, self.clock.now, share)
 
     async def _affordable(
         self, ticket: Ticket, plans: Sequence[Plan], deadline: float
-    ) -> tuple[Plan, Sequence[BudgetState]]:
-        """The first plan that every budget can pay, whole or made smaller. Raises `OverBudget`."""
+    ) -> tuple[Plan, Sequence[BudgetState], bool]:
+        """The first plan that every budget can pay, or else that a free quota covers whole, or else that can be paid for
+        once it is made smaller; and whether it is the quota that does. Raises `OverBudget`.
+        """
         budgets = ticket.caller.budgets
         if not budgets:
-            return plans[0], ()
+            return plans[0], (), False
         least = ticket.decision.route.min_output_tokens
         while True:
             states = await self.accounts.states(budgets, self.clock.now())
@@ -127,8 +140,10 @@ class Settlement:
             fits: list[Fit] = []
             for plan in plans:
                 found = fit(plan, states, ticket.rates, plan.expected_output if waiting else least)
+                if found.plan is not plan and self.quotas.covers(plan, self.clock.now()):
+                    return plan, states, True
                 if found.plan is not None:
-                    return found.plan, states
+                    return found.plan, states, False
                 fits.append(found)
             if waiting and any(found.others for found in fits):
                 await self.accounts.changed(deadline - self.clock.seconds())
@@ -191,6 +206,7 @@ class Settlement:
                 if wait_s is None:
                     return  # the attempt stays open in the store: the next start charges its hold
                 await asyncio.sleep(wait_s)
+        self.quotas.close(entry.attempt.id)
         if entry.charges and not entry.attempt.holds:  # its budgets came after it
             await self.accounts.reserve(entry.attempt.id, (), ())
         await self.accounts.settle(entry.attempt.id, entry.charges)
@@ -220,10 +236,11 @@ class Settlement:
 
     async def _usage(self, tally: Tally) -> tuple[Usage, Basis]:
         """What the attempt consumed, and who says so."""
-        if tally.usage is not None:
+        reader = tally.reader
+        if tally.usage is not None and reader is not None and reader.usage_final:
             return tally.usage, "reported"
         failure = _failure(tally)
-        if failure is not None and failure.fault in UNBILLED and not tally.answered:
+        if failure is not None and failure.fault in UNBILLED and not tally.answered and tally.usage is None:
             return Usage(), "reported"
         return await self._estimated(tally), "estimated"
 
@@ -232,10 +249,14 @@ class Settlement:
         failure, outcome = _failure(tally), _outcome(tally)
         terms = self._terms_now(tally)
         try:
-            charge = tally.charge(usage) if terms is tally.terms else terms.charge(usage)
+            charge = tally.charge(usage, terms)
         except Unpriced as error:  # more was used than any condition of the price foresees: the dearest rates hold
             log.warning("a usage is outside its price", extra={"id": tally.attempt.id, "error": str(error)})
             charge, basis = terms.dearest(usage), "estimated"
+        if charge.by_vendor:
+            basis = "vendor_cost"
+        if basis != "estimated" and outcome != "error":
+            self.calibrator.observe(tally.plan.model, tally.plan.tokens, usage.input_total)
         if outcome == "ok" and usage.output_total:
             self.habits.observe(tally.attempt.route, usage.output_total / max(1, tally.plan.choices))
         ended = tally.ended_s or self.clock.seconds()
@@ -252,6 +273,9 @@ class Settlement:
             first_byte_ms=None if tally.first_byte_s is None else round((tally.first_byte_s - tally.began) * 1000),
             total_ms=round((ended - tally.began) * 1000),
             fault=str(failure.fault) if failure else "",
+            list_cost=charge.list_cost,
+            free_tokens=charge.free_tokens,
+            service_tier=tally.reader.service_tier if tally.reader else None,
         )
 
     def _terms_now(self, tally: Tally) -> Terms:
@@ -266,16 +290,18 @@ class Settlement:
         return replace(terms, accounts=(*terms.accounts, *added))
 
     async def _estimated(self, tally: Tally) -> Usage:
-        """The usage of an answer that reported none: the prompt as estimated and the output as counted. Where the answer
-        was never seen, its bound: the vendor may bill all of it, and a cap must hold against its bill.
+        """The usage of an answer that did not report it, or the prompt's part only: that part as reported or estimated, and
+        the output as counted. Where the answer was never seen, its bound: the vendor may bill all of it, and a cap must
+        hold against its bill.
         """
-        plan = tally.plan
+        plan, failure = tally.plan, _failure(tally)
+        told = tally.usage or Usage(input_fresh=plan.tokens.tokens)
         text = tally.reader.text() if tally.reader else ""
-        if not text and not tally.answered:
-            return Usage(input_fresh=plan.tokens.tokens, output_text=plan.output_cap * plan.choices)
-        counting = plan.model.counting
-        count = await asyncio.to_thread(self.tokenizer.count, counting.encoding, text)
-        return Usage(input_fresh=plan.tokens.tokens, output_text=-(-count * counting.factor // 1000))
+        if not text and not tally.answered and not (failure is not None and failure.fault in UNBILLED):
+            return replace(told, output_text=plan.output_cap * plan.choices)
+        count = await asyncio.to_thread(self.tokenizer.count, plan.model.counting.encoding, text)
+        written = ceil(count * self.calibrator.factor(plan.model, text))
+        return replace(told, output_text=max(told.output_text or 0, written))
 
 
 class Reservation:

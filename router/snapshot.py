@@ -16,7 +16,9 @@ from router.core.catalog import (
     Access,
     Caller,
     Catalog,
+    DialectName,
     Model,
+    Quirks,
     RateLimits,
     Route,
     Tier,
@@ -28,7 +30,9 @@ from router.core.limits import Budget, micros
 from router.core.money import Rate
 from router.core.prices import Timeline
 from router.core.tokens import OPENAI, Counting
-from router.pricebook import BookModel, PriceBook, PriceSettings, free_timeline, read_books, timelines
+from router.dialects import DIALECTS
+from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
+from router.priceentry import Place, PriceSettings
 from router.settings import BudgetSettings, ModelSettings, Settings, read_leniently
 from router.stores.ports import StoredKey
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
@@ -163,12 +167,14 @@ class _Compiler:
                 self.problem(key, f"not a vendor that Farebox knows ({', '.join(vendors.MODULES)}); give it a base_url")
                 return None
             if told.dialect is None:
-                self.problem(key, "not a vendor that Farebox knows; give it a `dialect` (openai)")
+                self.problem(key, f"not a vendor that Farebox knows; give it a `dialect` ({', '.join(DIALECTS)})")
                 return None
             known = Vendor(name, told.base_url or "", told.currency or self.settings.currency, told.dialect)
-        elif told.currency and told.currency != known.currency:
+        else:
+            known = _speaking(known, told.dialect, told.base_url)
+        if told.currency and told.currency != known.currency:
             known = replace(known, currency=told.currency)
-        url = told.base_url or (f"{self.mock_url}/{name}/v1" if self.mock_url else known.base_url)
+        url = told.base_url or (_mocked(self.mock_url, known) if self.mock_url else known.base_url)
         if not url:
             self.problem(key, "this vendor has no common address; set base_url")
             return None
@@ -229,7 +235,7 @@ class _Compiler:
             return free_timeline(name, currency)
         if told.price is not None:
             entries: list[PriceSettings] = told.price if isinstance(told.price, list) else [told.price]
-            found = timelines(name, entries, ZoneInfo("UTC"), tier, self.file, (*key, "price"), self.problems)
+            found = timelines(name, entries, Place(ZoneInfo("UTC")), tier, self.file, (*key, "price"), self.problems)
             if len(found) > 1:
                 self.problem((*key, "price"), "is in more than one currency")
             return next(iter(found.values()), None)
@@ -363,6 +369,21 @@ class _Compiler:
                 rows.append((micros(start if start.tzinfo else start.replace(tzinfo=UTC)), Rate.of(entry.rate)))
             dated[currency] = rows
         return ExchangeRates(self.settings.currency, dated)
+
+
+def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None) -> Vendor:
+    """A vendor in the dialect that was configured, or in the one whose address was: its own by default."""
+    for wire in vendor.also:
+        if wire.dialect == dialect or (dialect is None and base_url and base_url.rstrip("/").endswith(wire.tail)):
+            return replace(vendor, dialect=wire.dialect, base_url=wire.base_url, quirks=wire.quirks)
+    if dialect is None or dialect == vendor.dialect:
+        return vendor
+    return replace(vendor, dialect=dialect, quirks=Quirks())
+
+
+def _mocked(mock_url: str, vendor: Vendor) -> str:
+    """Where the mock of a vendor is: OpenAI's wire under /v1, others where their own paths begin."""
+    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect in {'openai', 'responses'} else ''}"
 
 
 def _counting(vendor: Vendor, wire_name: str) -> Counting:

@@ -1,7 +1,7 @@
 """What settlement knows of a request: its ticket, the attempt that is written down for it, and its tally."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,18 +12,43 @@ from router.core.failure import Failure
 from router.core.limits import Budget, BudgetState
 from router.core.money import Rate
 from router.core.policy import Decision, Plan
+from router.core.prices import Unpriced
 from router.core.usage import Usage
+from router.quotas import Share
 from router.upstream import Exchange
 
 # OpenTelemetry's names (semantic-conventions-genai, 2026-11)
-OPERATIONS = {"chat/completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
+OPERATIONS = {
+    "chat/completions": "chat",
+    "responses": "chat",
+    "messages": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+}
+
+
+# In nano-units: a million of any currency for one answer is a misreading, and would not fit the ledger's integers.
+MOST_VENDOR_COST = 10**15
 
 
 class Reader(Protocol):
     """What reads a vendor's answer, for the client and, when it has left, for the bill."""
 
-    usage: Usage | None
-    failure: Failure | None
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def usage_final(self) -> bool:
+        """Whether all of it was told, not only the prompt's part."""
+
+    @property
+    def failure(self) -> Failure | None: ...
+    @property
+    def vendor_cost_nano(self) -> int | None:
+        """What the vendor itself says it charges, in nano-units of its currency."""
+
+    @property
+    def service_tier(self) -> str | None:
+        """The tier that the vendor says it served."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take a piece; returns what the client gets."""
@@ -44,6 +69,8 @@ class Tally:
     terms: Terms
     began: float  # seconds on the measuring clock
     budgets: Mapping[str, tuple[Budget, ...]]  # those that were configured when it began
+    now: Callable[[], int]  # microseconds since 1970
+    share: Share | None = None  # of a free quota, where the price has one
     exchange: Exchange | None = None
     reader: Reader | None = None
     failure: Failure | None = None
@@ -53,7 +80,7 @@ class Tally:
     capped: bool = False  # we ended the stream at its cap
     final: bool = True  # no other attempt of this request follows
     streaming: bool = False
-    charged: tuple[Usage, Charge] | None = None  # what the client was told, so that it is worked out once
+    charged: tuple[Usage, Terms, Charge] | None = None  # what the client was told, so that it is worked out once
     sent_s: float = 0.0
     first_byte_s: float | None = None
     ended_s: float | None = None
@@ -62,11 +89,41 @@ class Tally:
     def usage(self) -> Usage | None:
         return self.reader.usage if self.reader else None
 
-    def charge(self, usage: Usage) -> Charge:
-        """The charge by the terms it began with. Raises `Unpriced`."""
-        if self.charged is None or self.charged[0] is not usage:
-            self.charged = (usage, self.terms.charge(usage))
-        return self.charged[1]
+    def charge(self, usage: Usage, terms: Terms | None = None) -> Charge:
+        """What the attempt costs: the vendor's own charge where it reports one, else by the terms it began with, or by
+        those given. Client and ledger are told the same: for one usage it is worked out once.
+
+        Raises:
+            Unpriced: the price has no rate for something that was used.
+
+        """
+        terms = terms or self.terms
+        if self.charged is None or self.charged[0] is not usage or self.charged[1] is not terms:
+            self.charged = (usage, terms, self._charge(usage, terms))
+        return self.charged[2]
+
+    def _charge(self, usage: Usage, terms: Terms) -> Charge:
+        reader, share = self.reader, self.share
+        told = (usage, self.now(), reader.service_tier if reader else None)
+        own = reader.vendor_cost_nano if reader and reader.usage_final else None
+        if own is not None and own <= MOST_VENDOR_COST:
+            self.give_back()
+            return terms.at_vendor_cost(own, *told)
+        free = share.take(usage) if share else None
+        if share is None or free is None:
+            return terms.charge(*told)
+        if share.quota.unit == "requests":
+            return terms.nothing(*told, free_tokens=free)
+        try:
+            return terms.charge(*told, free_tokens=free)
+        except Unpriced:
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Take nothing from a free quota after all."""
+        if self.share is not None:
+            self.share.take(Usage())
 
     def overhead_s(self, request_began: float) -> float:
         """The time that is ours: until the vendor was called, and for a plain answer from its last byte on."""
@@ -99,8 +156,9 @@ def terms_of(ticket: Ticket, plan: Plan, states: Sequence[BudgetState]) -> Terms
     return Terms(plan, ticket.rates, flagship[1] if flagship else None, accounts)
 
 
-def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: int) -> Attempt:
-    plan, bound = terms.plan, terms.bound()
+def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: int, *, free: bool = False) -> Attempt:
+    """The attempt as it is written down; `free` if a quota covers all of it, so that nothing is held."""
+    plan, bound = terms.plan, terms.bound(free=free)
     return Attempt(
         id=attempt_id,
         request_id=ticket.id,
@@ -123,4 +181,6 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
         reason=ticket.decision.reason,
         tags=ticket.chat.wishes.tags,
         operation=OPERATIONS[ticket.chat.endpoint],
+        prompt_estimate=plan.tokens.tokens,
+        prompt_high=plan.tokens.high,
     )

@@ -17,7 +17,7 @@ from typing import Any
 import tiktoken
 import tiktoken_ext.openai_public
 
-from router.core.tokens import Measure, Prompt, pieces
+from router.core.tokens import Measure, Prompt, is_cjk, pieces
 
 INLINE_BYTES = 32_768  # counted on the event loop (about 2 ms); longer prompts go to a thread, which releases the GIL
 PIECE = 16_384  # characters: a thread gives way between pieces, since making tiktoken's lists holds the GIL
@@ -110,10 +110,12 @@ class Tokenizer:
 
     async def measure(self, prompt: Prompt, names: Iterable[str]) -> Measure:
         """The prompt's text tokens in each encoding. Long prompts are counted off the event loop."""
+        cjk = is_cjk(prompt.texts, prompt.size)
         if prompt.size <= INLINE_BYTES and all(name in self._encodings for name in names):
-            return Measure(prompt, self._count_all(names, prompt.texts))
+            return Measure(prompt, self._count_all(names, prompt.texts), cjk)
         loop = asyncio.get_running_loop()
-        return Measure(prompt, await loop.run_in_executor(self._threads, self._count_all, names, prompt.texts))
+        counts = await loop.run_in_executor(self._threads, self._count_all, names, prompt.texts)
+        return Measure(prompt, counts, cjk)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

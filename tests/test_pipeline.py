@@ -53,6 +53,14 @@ async def test_the_cheapest_model_that_meets_the_need_is_asked_and_its_answer_ga
     assert talk.rows == [("small", "ok", "reported", 45_000)]
 
 
+async def test_a_row_tells_what_its_prompt_was_estimated_at_and_held_for(plain):
+    talk = Conversation(plain, answer(31, 7))
+    await talk.ask()
+    attempt, plan = talk.ledger.closed[0].attempt, talk.decisions[0][2].plans[0]
+    assert (attempt.prompt_estimate, attempt.prompt_high) == (plan.tokens.tokens, plan.tokens.high)
+    assert 0 < attempt.prompt_estimate < attempt.prompt_high == attempt.bound.input_fresh
+
+
 async def test_a_higher_need_takes_the_flagship_wherever_it_is_said(plain):
     for told in ({"model": "best"}, {"farebox": {"quality": 0.99}}, {"headers": {"x-farebox-quality": "0.99"}}):
         talk = Conversation(plain, answer())

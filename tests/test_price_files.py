@@ -15,8 +15,10 @@ VENDORS = {
     *("alibaba", "baidu", "tencent", "bytedance", "deepseek", "zhipu", "moonshot", "minimax", "baichuan", "01ai"),
     *("iflytek", "stepfun"),
 }
-AMOUNTS = {"input", "cache_read", "cache_write", "output"}
-WHEN = {"input_tokens", "output_tokens", "thinking", "hours", "weekdays"}
+AMOUNTS = {"input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "output"}
+EACH = {"per_search"}
+WHEN = {"input_tokens", "output_tokens", "thinking", "timezone", "hours", "weekdays", "holidays", "service_tier"}
+TIERS = {"flex", "priority", "fast", "batch"}
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 # {(vendor, model): why its output may cost less than its input}
@@ -41,7 +43,13 @@ def entries():
 
 
 def rates(entry):
-    return entry.get("rates", [entry])
+    """Every set of amounts, those of service tiers that are written out among them."""
+    return [*entry.get("rates", [entry]), *(told for told in entry.get("tiers", {}).values() if isinstance(told, dict))]
+
+
+def aliases(model):
+    """(name, dates) of each alias."""
+    return [(a, {}) if isinstance(a, str) else (a["name"], a) for a in model.get("aliases", ())]
 
 
 def amounts(entry):
@@ -77,7 +85,8 @@ def test_there_is_one_book_per_known_vendor():
 @every_book
 def test_a_book_names_its_vendor_and_timezone_and_opens_with_a_comment(path):
     book = load(path)
-    assert book.keys() <= {"vendor", "timezone", "same_as", "models"}
+    assert book.keys() <= {"vendor", "timezone", "calendar", "same_as", "models"}
+    assert book.get("calendar", "china") == "china"
     assert book["vendor"] == path.stem
     assert ZoneInfo(book["timezone"])
     assert book.get("same_as", "openai") in VENDORS
@@ -113,15 +122,19 @@ def test_a_model_says_what_it_is_in_known_words(path):
 
 
 @every_book
-def test_no_name_means_two_models(path):
-    names = [name for key, model in models(path) for name in (key, *model.get("aliases", ()))]
+def test_no_name_means_two_models_at_once(path):
+    names = [name for key, model in models(path) for name, dates in [(key, {}), *aliases(model)] if not dates]
     assert len(names) == len(set(names))
+    for _, model in models(path):
+        assert all(dates.keys() <= {"name", "from", "to"} for _, dates in aliases(model))
 
 
 @every_entry
 def test_an_entry_has_the_allowed_keys_a_currency_and_a_source(vendor, name, model, entry):
-    plain = {"from", "to", "currency", "confidence", "source", "note", "free"}
+    plain = {"from", "to", "currency", "confidence", "source", "note", "free", "tiers", "evaluated"} | EACH
     assert entry.keys() <= plain | ({"rates"} if "rates" in entry else AMOUNTS)
+    assert entry.get("tiers", {}).keys() <= TIERS
+    assert entry.get("evaluated", "completion") == "completion"
     assert entry["currency"] in {"CNY", "USD"}
     assert entry["confidence"] in {"high", "medium", "doubtful"}
     assert entry["source"].strip() and not entry["source"].endswith(".txt")
@@ -136,6 +149,9 @@ def test_amounts_are_quoted_exact_decimals_of_at_most_six_places(vendor, name, m
             assert isinstance(rate[unit], str), unit
             value = Decimal(rate[unit])
             assert value.is_finite() and value.as_tuple().exponent >= -6, unit
+    for told in (entry.get("per_search"), *entry.get("tiers", {}).values()):
+        assert told is None or isinstance(told, dict) or (isinstance(told, str) and 0 < Decimal(told) < 10)
+    assert Decimal(entry.get("per_search", "0.01")) < Decimal("0.1")
 
 
 @every_entry
@@ -170,6 +186,7 @@ def test_conditional_rates_are_well_formed_and_the_default_comes_last(vendor, na
     for i, rate in enumerate(entry.get("rates", ())):
         assert rate.keys() <= AMOUNTS | {"when"}
         assert "when" in rate or i == len(entry["rates"]) - 1
+        assert rate.get("when", {}).get("service_tier", "flex") in TIERS
         when = rate.get("when", {"thinking": True})
         assert when and when.keys() <= WHEN
         for key in ("input_tokens", "output_tokens"):
@@ -217,7 +234,12 @@ WAR = [
     ("openai/gpt-4o", "USD", "2024-05-13", UNKNOWN, ("5", "15")),
     ("bytedance/doubao-pro-32k", "CNY", "2024-05-15", UNKNOWN, ("0.8", "2")),
     ("bytedance/doubao-pro-128k", "CNY", "2024-05-15", UNKNOWN, ("5", "9")),
+    ("bytedance/doubao-lite-32k", "CNY", "2024-05-15", UNKNOWN, ("0.3", "0.6")),
     ("alibaba/qwen-long", "CNY", "2024-05-21", ("20", None), ("0.5", "2")),
+    ("alibaba/qwen-turbo", "CNY", "2024-05-21", UNKNOWN, ("2", "6")),
+    ("alibaba/qwen-plus", "CNY", "2024-05-21", UNKNOWN, ("4", "12")),
+    ("alibaba/qwen-max", "CNY", "2024-05-21", UNKNOWN, ("40", "120")),
+    ("tencent/hunyuan-standard-256k", "CNY", "2024-05-22", ("120", None), ("15", "60")),
     ("baidu/ernie-speed", "CNY", "2024-05-21", UNKNOWN, ("0", "0")),
     ("baidu/ernie-speed-8k", "CNY", "2024-05-21", UNKNOWN, ("0", "0")),
     ("baidu/ernie-lite", "CNY", "2024-05-21", UNKNOWN, ("0", "0")),

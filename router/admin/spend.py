@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.core.money import show
+from router.core.usage import KINDS
 from router.stores.ports import Total
 
 BY = ("team", "route", "model", "vendor", "tier")
@@ -49,8 +50,7 @@ class Spend:
             self.by_tier[total.tier] = self.by_tier.get(total.tier, 0) + total.requests
 
 
-_SUMS = ("attempts", "requests", "cost", "estimated_cost", "saved",
-         "input", "cache_read", "cache_write", "output", "reasoning")  # fmt: skip
+_SUMS = ("attempts", "requests", "cost", "estimated_cost", "saved", *KINDS)
 
 
 def group(totals: Iterable[Total], by: Sequence[str]) -> list[Spend]:
@@ -77,7 +77,5 @@ def as_json(spend: Spend, by: Sequence[str]) -> dict[str, Any]:
         "vendor_costs": {currency: show(nano) for currency, nano in sorted(spend.vendor_costs.items())},
         "estimated_cost": show(spend.estimated_cost),
         "saved": show(spend.saved),
-        "tokens": {
-            name: getattr(spend, name) for name in ("input", "cache_read", "cache_write", "output", "reasoning")
-        },
+        "tokens": {kind: getattr(spend, kind) for kind in KINDS},
     }

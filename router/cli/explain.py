@@ -98,13 +98,13 @@ async def _explain(
     from router.app import Farebox  # noqa: PLC0415 (what --help does not need)
     from router.clock import SystemClock  # noqa: PLC0415
     from router.core.explain import explain  # noqa: PLC0415
-    from router.dialects import openai  # noqa: PLC0415
+    from router.dialects import read  # noqa: PLC0415
     from router.pipeline import choose  # noqa: PLC0415
 
     farebox = Farebox(snapshot, SystemClock())
     try:
         await _remember(farebox, caller)
-        chat = openai.read(endpoint, raw, headers)
+        chat = read(endpoint, raw, headers)
         route = snapshot.catalog.route(chat.asked, caller)
         decision, _ = await choose("explain", chat, route, caller, snapshot, farebox.services)
         states = farebox.accounts.look(caller.budgets, farebox.clock.now())
@@ -121,7 +121,7 @@ async def _explain(
 
 
 async def _remember(farebox: "Farebox", caller: Caller) -> None:
-    """Habits and spend, from the ledger if there is one. Raises `StoreDown`."""
+    """Habits, spend and free quotas, from the ledger if there is one. Raises `StoreDown`."""
     from router.stores.ledgerfile import connect, settled  # noqa: PLC0415
 
     path, now = farebox.ledger.path, farebox.clock.now()
@@ -133,6 +133,7 @@ async def _remember(farebox: "Farebox", caller: Caller) -> None:
         spent = settled(connection, accounts, farebox.snapshot.rates.at(now))
     for budget in caller.budgets:
         farebox.accounts.load(budget, now, spent[budget.account])
+    await farebox.settlement.quotas.load(farebox.snapshot.catalog.models.values(), now, farebox.ledger)
 
 
 def _show(told: dict[str, Any]) -> None:

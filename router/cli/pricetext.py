@@ -4,14 +4,16 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from router.core.limits import moment
-from router.core.money import show_price
-from router.core.prices import ANY, Price, Span, Timeline, When
-from router.pricebook import DAYS, BookModel
+from router.core.prices import ANY, EACH, PER_TOKEN, Price, Rates, Span, Timeline, When, show_amount
+from router.pricebook import BookModel
+from router.priceentry import DAYS
 
 KINDS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
+MORE = tuple(kind for kind in (*PER_TOKEN, *EACH) if kind not in KINDS)
 # Where a kind has no price of its own, it costs what this one costs.
 ORDINARY = {
     "cache_read": "input", "cache_write_5m": "input", "cache_write_1h": "cache_write_5m", "reasoning": "output",
+    "input_audio": "input", "input_image": "input", "output_audio": "output", "output_image": "output",
 }  # fmt: skip
 
 Amounts = Mapping[tuple[str, str], int | str]  # (kind, condition) → pico-units, or why it is not known
@@ -39,9 +41,9 @@ def today(timeline: Timeline, needs: Collection[str], at: int) -> tuple[str | No
 
 def _range(price: Price, kind: str, needs: Collection[str]) -> str | None:
     """The amounts of one kind over all rates; blank where a cache has no price of its own."""
-    amounts = [getattr(rates, kind) for rates in price.rates]
+    amounts = [getattr(rates, kind) for rates in price.ordinary]
     known = sorted({amount for amount in amounts if amount is not None})
-    shown = " to ".join(show_price(amount) for amount in dict.fromkeys((*known[:1], *known[-1:])))
+    shown = " to ".join(show_amount(kind, amount) for amount in dict.fromkeys((*known[:1], *known[-1:])))
     if None in amounts and kind in needs:
         shown = f"{shown} or unknown" if shown else "unknown"
     return f"({shown})" if shown and price.confidence == "doubtful" else shown or None
@@ -76,15 +78,21 @@ def history(model: BookModel, now: int) -> list[tuple[str | None, ...]]:
         for price, then in zip(timeline.prices, following, strict=True):
             mark = ">" if price is current else "+" if price.start is not None and price.start > now else ""
             until = _utc(price.end) if price.end is not None else since(then) if then else None
-            told = (price.confidence, price.source or None, price.note or None)
             for rates in price.rates:
-                shown = [None if (pico := getattr(rates, kind)) is None else show_price(pico) for kind in KINDS]
-                shown = [
-                    amount or ("unknown" if kind in needed(model) else None)
-                    for kind, amount in zip(KINDS, shown, strict=True)
-                ]
+                amounts = rates.told()
+                shown = [amounts.get(kind, "unknown" if kind in needed(model) else None) for kind in KINDS]
+                told = (price.confidence, price.source or None, _note(price, rates) or None)
                 rows.append((mark, currency, since(price), until, *shown, condition(rates.when) or None, *told))
     return rows
+
+
+def _note(price: Price, rates: Rates) -> str:
+    """What the columns have no room for: rarer amounts, what is free, and the book's note."""
+    more = [f"{kind} {amount}" for kind, amount in rates.told().items() if kind in MORE]
+    told = [", ".join(more), "promotion" if price.promotion else ""]
+    if price.quota is not None:
+        told.append(f"{price.quota.amount} {price.quota.unit} free per {price.quota.per}")
+    return "; ".join(part for part in (*told, price.note) if part)
 
 
 def _utc(at: int) -> str:
@@ -97,9 +105,17 @@ def condition(when: When) -> str:
     if when.thinking is not None:
         parts.append("thinking" if when.thinking else "not thinking")
     if when.minutes is not None:
-        parts.append("{:02}:{:02}-{:02}:{:02} UTC".format(*divmod(when.minutes[0], 60), *divmod(when.minutes[1], 60)))
+        clock = "{:02}:{:02}-{:02}:{:02}".format(*divmod(when.minutes[0], 60), *divmod(when.minutes[1], 60))
+        parts.append(f"{clock} {when.zone or 'UTC'}")
     if when.weekdays:
         parts.append(" ".join(DAYS[day] for day in sorted(when.weekdays)))
+    if when.calendar is not None:
+        days = (("public holiday", when.holidays), ("working day", when.working_days))
+        parts += [
+            f"{'' if wanted else 'no '}{name} in {when.calendar.name}" for name, wanted in days if wanted is not None
+        ]
+    if when.service_tier is not None:
+        parts.append(f"service tier {when.service_tier}")
     return ", ".join(part for part in parts if part)
 
 
@@ -122,7 +138,7 @@ def amounts(model: BookModel | None, currency: str, at: int) -> Amounts:
     out: dict[tuple[str, str], int | str] = {}
     for rates in price.rates:
         when = condition(rates.when)
-        for kind in KINDS:
+        for kind in (*KINDS, *MORE):
             pico = getattr(rates, kind)
             if pico is not None or kind in needed(model):
                 out[kind, when] = "unknown" if pico is None else pico
@@ -138,7 +154,7 @@ def changes(before: Amounts, after: Amounts) -> Iterator[tuple[Any, ...]]:
         percent = None
         if isinstance(old, int) and isinstance(new, int) and old:
             percent = round((new - old) * 100 / old, 1)
-        yield kind, when or None, _shown(old), _shown(new), percent
+        yield kind, when or None, _shown(kind, old), _shown(kind, new), percent
 
 
 def _amount(told: Amounts, kind: str, when: str) -> int | str | None:
@@ -148,5 +164,5 @@ def _amount(told: Amounts, kind: str, when: str) -> int | str | None:
     return None if found is None else told[found, when]
 
 
-def _shown(amount: int | str | None) -> str | None:
-    return show_price(amount) if isinstance(amount, int) else amount
+def _shown(kind: str, amount: int | str | None) -> str | None:
+    return show_amount(kind, amount) if isinstance(amount, int) else amount

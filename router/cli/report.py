@@ -15,7 +15,7 @@ from router.cli.common import config_option, no, store_path
 from router.core.limits import moment
 from router.core.money import show
 from router.pricebook import as_date_or_instant
-from router.stores.ledgerfile import GROUPS, SUMMED, connect, sums
+from router.stores.ledgerfile import GROUPS, PROMPTS, SUMMED, connect, sums
 from router.stores.ports import StoreDown
 
 Command = Callable[..., None]
@@ -24,6 +24,7 @@ COLUMNS = (
     "attempts", "requests", "input", "cache_read", "cache_write", "output", "reasoning", "cost", "saved",
     "estimated_cost", "estimated_share", "currency",
 )  # fmt: skip
+BY_MODEL = (*PROMPTS, "prompt_error")  # shown by model, since it is for each model that they are estimated
 
 
 def instant(text: Any) -> int:
@@ -64,7 +65,7 @@ def reading(config: Path | None) -> Iterator[sqlite3.Connection]:
     except StoreDown as error:
         no(error)
     except sqlite3.Error as error:
-        no(f"{path} cannot be read: {error}" + ("; run `farebox migrate`" if "no such table" in str(error) else ""))
+        no(f"{path} cannot be read: {error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
 
 
 def put(format_: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Collection[str] = ()) -> None:
@@ -117,22 +118,24 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
 
     `attempts` are ledger rows, `requests` the final ones. Tokens are disjoint: `input` holds neither cache reads nor
     cache writes, `output` no reasoning. `saved` is what the route's flagship would have cost more. `estimated` is spend
-    that no vendor reported. Amounts are exact, in the reporting currency of their time.
+    that no vendor reported. Amounts are exact, in the reporting currency of their time. By model it also shows what
+    prompts were estimated at, in tokens, and what vendors then reported.
     """
+    columns = (*by, *COLUMNS, *(BY_MODEL if "model" in by else ()))
     with reading(config) as connection:
         found = list(sums(connection, by, since, until))
     rows, totals = [], dict[str, list[int]]()
     for values in found:
         groups, currency, counts = values[: len(by)], values[len(by)], values[len(by) + 1 :]
-        rows.append((*groups, *_shown(currency, counts)))
-        total = totals.setdefault(currency, [0] * len(SUMMED))
+        rows.append((*groups, *_shown(currency, counts, columns[len(by) :])))
+        total = totals.setdefault(currency, [0] * len(counts))
         totals[currency] = [a + b for a, b in zip(total, counts, strict=True)]
-    all_totals = [_shown(currency, counts) for currency, counts in totals.items()]
+    all_totals = [_shown(currency, counts, columns[len(by) :]) for currency, counts in totals.items()]
     if format_ == "json":
         told = {
             "since": _instant(since), "until": _instant(until), "by": by,
-            "rows": [dict(zip((*by, *COLUMNS), row, strict=True)) for row in rows],
-            "totals": [dict(zip(COLUMNS, row, strict=True)) for row in all_totals],
+            "rows": [dict(zip(columns, row, strict=True)) for row in rows],
+            "totals": [dict(zip(columns[len(by) :], row, strict=True)) for row in all_totals],
         }  # fmt: skip
         print(json.dumps(told, indent=2, ensure_ascii=False))
         return
@@ -141,15 +144,19 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
             print("the ledger has no rows in this time")
             return
         rows += [("total", *[""] * (len(by) - 1), *total) for total in all_totals]
-    put(format_, (*by, *COLUMNS), rows, COLUMNS[:-1])
+    put(format_, columns, rows, {*columns[len(by) :]} - {"currency"})
 
 
-def _shown(currency: str, counts: Sequence[int]) -> tuple[Any, ...]:
+def _shown(currency: str, counts: Sequence[int], columns: Sequence[str]) -> tuple[Any, ...]:
     """One row's sums as they are printed."""
-    told: dict[str, Any] = dict(zip(SUMMED, counts, strict=True))
+    told: dict[str, Any] = dict(zip((*SUMMED, *PROMPTS), counts, strict=True))
+    if billed := told["prompt_billed"]:
+        told["prompt_error"] = round(told["prompt_estimate"] / billed - 1, 4)
+    else:
+        told |= dict.fromkeys(BY_MODEL)  # of no row both are known
     share = round(told["estimated_cost"] / told["cost"], 4) if told["cost"] else None
     told |= {name: show(told[name]) for name in MONEY} | {"estimated_share": share, "currency": currency}
-    return tuple(told[name] for name in COLUMNS)
+    return tuple(told[name] for name in columns)
 
 
 def _instant(at: int | None) -> str | None:

@@ -4,7 +4,7 @@ A *vendor* bills; a *dialect* is a wire format; a *model* is what a vendor sells
 what a client asks for. All are frozen values compiled from the configuration; the core never names a vendor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from router.core.limits import Budget
 from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
-Endpoint = Literal["chat/completions", "completions", "embeddings"]
+Endpoint = Literal["chat/completions", "completions", "embeddings", "responses", "messages"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "qianfan", "hunyuan", "spark", "ollama"]
 
 
 class Tier(StrEnum):
@@ -37,8 +38,8 @@ class Quirks:
     """Whether it knows `cap_field` only, so that a cap under the other name is renamed, not lost."""
     asks_stream_usage: bool = True
     """Whether `stream_options` may be sent, and so usage asked for; a vendor that refuses it reports usage unasked."""
-    key_header: str = "Authorization"
-    """Where the credential goes; as `Bearer KEY` in `Authorization`, bare in any other header."""
+    key_header: str = ""
+    """Where the credential goes, if not where its dialect says; as `Bearer KEY` in `Authorization`, bare in any other."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Other names that it has for parameters."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -56,10 +57,27 @@ class Quirks:
     """Finish reasons that stand for a failure."""
     usage_also_at: tuple[str, ...] = ()
     """Paths where usage stands besides `usage` itself."""
+    searches_at: str = ""
+    """Path of the count of searches, in its usage, that it bills each."""
+    thinking: tuple[tuple[str, Literal["effort", "type", "enable"]], ...] = ()
+    """(prefix of a model's name, how it is asked to think): by `reasoning_effort`, `thinking.type` or `enable_thinking`."""
+    thoughts_back: bool = False
+    """Whether a turn that called tools must come back with its `reasoning_content`."""
     reasoning_in_total: bool = False
     """Whether reasoning is seen only as the part of `total_tokens` that is neither prompt nor completion."""
     cost_field: tuple[str, int] | None = None
     """(the field of its usage that holds the charge itself, how many of its units make a nano-unit of the currency)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Another dialect that a vendor speaks, elsewhere and with other quirks."""
+
+    dialect: DialectName
+    base_url: str
+    quirks: Quirks = Quirks()
+    tail: str = "\0"
+    """What a configured address ends with if this dialect is spoken there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +87,12 @@ class Vendor:
     name: str
     base_url: str
     currency: str
-    dialect: str = "openai"
+    dialect: DialectName = "openai"
     quirks: Quirks = Quirks()
+    also: tuple[Wire, ...] = ()
+    """Its other dialects; a configuration chooses one by `dialect`."""
+    endpoints: frozenset[Endpoint] = frozenset()
+    """What it answers under the same address besides what its dialect has, on that endpoint's own wire."""
     counting: Counting = DEFAULT
     exact_models: tuple[tuple[str, str], ...] = ()
     """(prefix of a model's name, encoding): where the prompt's tokens can be counted exactly."""
@@ -183,6 +205,17 @@ class ChatRequest:
     needs: frozenset[str] = frozenset()
     thinking: bool = False
     wishes: Wishes = Wishes()
+    hub: Mapping[str, Any] | None = None
+    """The same as a chat completion's body, where it came in another dialect."""
+    stays: str = ""
+    """The fields that only a vendor of the client's own dialect understands."""
+    passed: Mapping[str, str] = field(default_factory=dict)
+    """The client's headers that such a vendor is sent."""
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The request in the hub's words."""
+        return self.body if self.hub is None else self.hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +264,17 @@ class Catalog:
         return ", ".join(self.allowed(caller)) or "nothing yet"
 
 
-def candidates(chat: ChatRequest, route: Route) -> tuple[Candidate, ...]:
-    """Each model of the route, with the reason if it cannot or may not serve this request."""
+def candidates(chat: ChatRequest, route: Route, cannot: Callable[[ChatRequest, Model], str]) -> tuple[Candidate, ...]:
+    """Each model of the route, with the reason if it cannot or may not serve this request.
+
+    Args:
+        chat: the request.
+        route: what it asked for.
+        cannot: why a model's wire cannot carry it; "" if it can.
+
+    """
     models = dict.fromkeys((*route.models, *route.fallback))
-    return tuple(Candidate(model, _lost(chat, model)) for model in models)
+    return tuple(Candidate(model, _lost(chat, model) or cannot(chat, model)) for model in models)
 
 
 def _lost(chat: ChatRequest, model: Model) -> str:

@@ -1,7 +1,7 @@
 """Usage priced once, in every currency that somebody keeps an account in; and whether a budget can pay for a plan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from router.core.currency import between
 from router.core.entry import Charges
@@ -9,7 +9,7 @@ from router.core.errors import OverBudget
 from router.core.limits import BudgetState, moment
 from router.core.money import PICO_PER_NANO, Rate, nano_from_pico, show
 from router.core.policy import Plan, shrunk
-from router.core.prices import Facts, Price, Unpriced
+from router.core.prices import Facts, Price, Unpriced, charge_pico_with_free
 from router.core.usage import Usage
 
 
@@ -21,6 +21,9 @@ class Charge:
     cost: int
     flagship: int
     accounts: Charges
+    by_vendor: bool = False  # the vendor's own charge
+    list_cost: int | None = None  # what the price book makes of the same usage, then; None: it has no price for it
+    free_tokens: int | None = None  # of the usage, taken from a free quota; None: none was
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +35,67 @@ class Terms:
     flagship: Price | None
     accounts: tuple[tuple[str, int, str], ...]  # (account, window start, currency)
 
-    def charge(self, usage: Usage) -> Charge:
+    def charge(
+        self, usage: Usage, ended_at: int | None = None, service_tier: str | None = None, free_tokens: int = 0
+    ) -> Charge:
         """The charge for a usage.
+
+        Args:
+            usage: what was consumed.
+            ended_at: when the answer was complete (microseconds since 1970), for prices that are judged by that.
+            service_tier: the one that the answer names, where that is not the one that was asked for.
+            free_tokens: how many of its tokens a free quota pays for.
 
         Raises:
             Unpriced: the price has no rate for something that was used.
 
         """
         plan = self.plan
-        facts = Facts(plan.facts.at, usage.input_total, usage.output_total, plan.facts.thinking)
-        return self._in_all(plan.price.cost_pico(usage, facts), self._at_flagship(usage, facts))
+        began, ended = self._facts(usage, ended_at, service_tier)
+        facts = ended if plan.price.evaluated == "completion" else began
+        if not free_tokens:
+            return self._in_all(plan.price.cost_pico(usage, facts), self._at_flagship(usage, began, ended))
+        pico = charge_pico_with_free(plan.price, usage, facts, free_tokens)
+        return replace(self._in_all(pico, self._at_other(usage, began, ended)), free_tokens=free_tokens)
+
+    def nothing(
+        self, usage: Usage, ended_at: int | None = None, service_tier: str | None = None, free_tokens: int = 0
+    ) -> Charge:
+        """The charge for a request that is free as a whole, so many tokens."""
+        began, ended = self._facts(usage, ended_at, service_tier)
+        return replace(self._in_all(0, self._at_other(usage, began, ended)), free_tokens=free_tokens)
+
+    def at_vendor_cost(
+        self, nano: int, usage: Usage, ended_at: int | None = None, service_tier: str | None = None
+    ) -> Charge:
+        """The charge that the vendor itself reports, in nano-units of its currency, with the price book's beside it.
+
+        It is fine here if the usage has no price.
+        """
+        began, ended = self._facts(usage, ended_at, service_tier)
+        other = self._at_other(usage, began, ended)
+        try:
+            listed = self.charge(usage, ended_at, service_tier).vendor
+        except Unpriced:
+            listed = None
+        return replace(self._in_all(nano * PICO_PER_NANO, other), by_vendor=True, list_cost=listed)
 
     def dearest(self, usage: Usage) -> Charge:
         """The charge at the dearest rates that the price has, for a usage that none of its conditions covers."""
-        inputs = [rates.dearest_input or 0 for rates in self.plan.price.rates]
-        outputs = [rates.dearest_output or 0 for rates in self.plan.price.rates]
-        return self._in_all(usage.input_total * max(inputs) + usage.output_total * max(outputs), None)
+        return self._in_all(self.plan.price.dearest_pico(usage), None)
 
-    def bound(self) -> Charge:
-        """The most that the attempt can cost: what is set aside."""
+    def bound(self, *, free: bool = False) -> Charge:
+        """The most that the attempt can cost: what is set aside; nothing if all of it is free."""
         usage = self.plan.bound_usage()
-        facts = Facts(self.plan.facts.at, usage.input_total, usage.output_total, self.plan.facts.thinking)
-        return self._in_all(self.plan.bound_pico, self._at_flagship(usage, facts))
+        facts = replace(self.plan.facts, input_tokens=usage.input_total, output_tokens=usage.output_total)
+        return self._in_all(0 if free else self.plan.bound_pico, self._at_flagship(usage, facts, facts))
+
+    def _facts(self, usage: Usage, ended_at: int | None, service_tier: str | None) -> tuple[Facts, Facts]:
+        """What a price may depend on, by when the request began and by when its answer was complete."""
+        plan = self.plan
+        tier = plan.facts.service_tier if service_tier is None else service_tier
+        began = Facts(plan.facts.at, usage.input_total, usage.output_total, plan.facts.thinking, tier)
+        return began, began if ended_at is None else replace(began, at=ended_at)
 
     def _in_all(self, pico: int, flagship: int | None) -> Charge:
         currency = self.plan.price.currency
@@ -68,9 +110,16 @@ class Terms:
             ),
         )
 
-    def _at_flagship(self, usage: Usage, facts: Facts) -> int | None:
+    def _at_other(self, usage: Usage, began: Facts, ended: Facts) -> int | None:
+        """As `_at_flagship`, where less than the price was charged: no saving is claimed over the very same price."""
+        return None if self.flagship is self.plan.price else self._at_flagship(usage, began, ended)
+
+    def _at_flagship(self, usage: Usage, began: Facts, ended: Facts) -> int | None:
         if self.flagship is None:
             return None
+        facts = ended if self.flagship.evaluated == "completion" else began
+        if not self.flagship.has(facts.tier):
+            facts = replace(facts, service_tier=None)
         try:
             return nano_from_pico(self.flagship.cost_pico(usage, facts), self.rates[self.flagship.currency])
         except Unpriced:  # a comparison that cannot be made claims no saving

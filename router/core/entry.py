@@ -45,6 +45,8 @@ class Attempt:
     reason: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     operation: str = "chat"  # as OpenTelemetry names it; for metrics, not part of the row
+    prompt_estimate: int | None = None  # what the prompt was estimated at, in tokens
+    prompt_high: int | None = None  # the most that it was held for, in tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,24 @@ class Entry:
     first_byte_ms: int | None = None
     total_ms: int | None = None
     fault: str = ""  # why it failed, for metrics and the log; not part of the row
+    list_cost: int | None = None  # by the price book, in the vendor's currency: where the vendor's own charge was taken
+    service_tier: str | None = None  # that served it, as the vendor says
+    free_tokens: int | None = None  # of its tokens, taken from a free quota
 
     @property
     def saved(self) -> int:
         """What the flagship would have cost more, never less than nothing."""
         return max(0, self.flagship_cost - self.cost) if self.outcome != "error" else 0
+
+    @property
+    def disputed(self) -> bool:
+        """Whether the vendor's own charge is not what the price book says: by more than rounding, a nano-unit, and by
+        more than one per cent.
+        """
+        if self.list_cost is None:
+            return False
+        apart = abs(self.vendor_cost - self.list_cost)
+        return apart > 1 and apart * 100 > self.list_cost
 
 
 def abandoned(attempt: Attempt) -> Entry:
@@ -115,4 +130,9 @@ def row(entry: Entry) -> dict[str, Any]:
         "final": entry.final,
         "first_byte_ms": entry.first_byte_ms,
         "total_ms": entry.total_ms,
+        "prompt_estimate": attempt.prompt_estimate,
+        "prompt_high": attempt.prompt_high,
+        "service_tier": entry.service_tier,
+        "free_tokens": entry.free_tokens,
+        "list_cost": None if entry.list_cost is None else show(entry.list_cost),
     }

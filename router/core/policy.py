@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
 from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
 from router.core.money import Rate, nano_from_pico, show
-from router.core.prices import Facts, Price, Unpriced
-from router.core.tokens import Estimate, Measure, estimate
+from router.core.prices import Facts, Price, Quota, Unpriced, charge_pico_with_free
+from router.core.tokens import Estimate, Learnt, Measure, estimate
 from router.core.usage import Usage
 
 DEFAULT_OUTPUT_CAP = 4096  # what an answer may come to where neither the client, the route nor the price book says
@@ -68,6 +68,10 @@ class Decision:
     rates: Mapping[str, Rate]
 
 
+def _nothing_free(_model: Model, _quota: Quota, _at: int) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Market:
     """What prices and habits look like to one decision."""
@@ -75,6 +79,10 @@ class Market:
     at: int
     rates: Mapping[str, Rate]  # currency → reporting currency, at this instant
     expected_output: Callable[[str], int | None]  # route → tokens an answer usually has
+    learnt: Callable[
+        [Model, bool, bool], Learnt | None
+    ]  # (model, CJK?, tools?) → what its bills have taught of its count
+    free_left: Callable[[Model, Quota, int], int] = _nothing_free  # what is left of a free quota, in its unit
 
 
 def decide(
@@ -152,17 +160,19 @@ def _meets(model: Model, need: float | None) -> bool:
 
 def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, market: Market) -> tuple[Plan | None, str]:
     """The attempt that this model would be, or why it cannot be made."""
-    tokens = estimate(measure, model.counting)
+    learnt = market.learnt(model, measure.cjk, measure.prompt.tools)
+    tokens = estimate(measure, model.counting, learnt)
     if model.context_window is not None and tokens.tokens > model.context_window:
         return None, f"the prompt of about {tokens.tokens} tokens does not fit its window of {model.context_window}"
     cap, capped_by = _cap(chat, route, model, tokens)
     facts = Facts(market.at, tokens.tokens, 0, chat.thinking)
     try:
         price = model.timeline.at(market.at)
-        input_pico, per_output = price.bounds_pico(tokens.low, tokens.high, cap)
+        input_pico, per_output = price.bounds_pico(tokens.low, tokens.high, cap, facts.service_tier)
         habit = market.expected_output(route.name)
         expected = 0 if not cap else max(1, min(cap, DEFAULT_EXPECTED_OUTPUT if habit is None else habit))
-        expected_pico = _expected_pico(price, facts, expected * chat.choices)
+        free = market.free_left(model, price.quota, market.at) if price.quota else 0
+        expected_pico = _expected_pico(price, facts, expected * chat.choices, free)
     except Unpriced as error:
         return None, f"unpriced: {error}"
     rate = market.rates.get(price.currency)
@@ -187,10 +197,15 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
     return plan, ""
 
 
-def _expected_pico(price: Price, facts: Facts, output: int) -> int:
-    flat = price.flat
-    if flat is not None and flat.input is not None and flat.output is not None:  # the usual case, without detours
-        return facts.input_tokens * flat.input + output * flat.output
+def _expected_pico(price: Price, facts: Facts, output: int, free: int) -> int:
+    """What an answer of this length would cost, with so much of the price's free quota left."""
+    if free and price.quota is not None:
+        usage = Usage(input_fresh=facts.input_tokens, output_text=output)
+        whole = price.quota.unit == "requests"
+        return 0 if whole else charge_pico_with_free(price, usage, replace(facts, output_tokens=output), free)
+    flat = price.flat if facts.service_tier is None else None
+    if flat is not None and flat.by_token_alone:  # both are known: the usual case, without detours
+        return facts.input_tokens * (flat.input or 0) + output * (flat.output or 0)
     usage = Usage(input_fresh=facts.input_tokens, output_text=output)
     return price.cost_pico(usage, replace(facts, output_tokens=output))
 

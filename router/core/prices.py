@@ -8,127 +8,53 @@ raises `Unpriced`.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
+from typing import Literal
 
-from router.core.money import show_price
+from router.core.conditions import ALWAYS, ANY, Calendar, Facts, Span, When, special
+from router.core.limits import window
+from router.core.rates import EACH, PER_TOKEN, Rates, Unpriced, show_amount
 from router.core.usage import Usage
 
-MICROS_PER_DAY = 86_400_000_000
-MICROS_PER_MINUTE = 60_000_000
-_FIRST_MONDAY = 4 * MICROS_PER_DAY  # 1970-01-05
-
-
-class Unpriced(ValueError):
-    """There is no price for this; the message says why. Never treated as free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A count of tokens more than `above` and at most `to`."""
-
-    above: int = -1
-    to: int | None = None
-
-    def holds(self, count: int) -> bool:
-        return count > self.above and (self.to is None or count <= self.to)
-
-    def meets(self, low: int, high: int) -> bool:
-        """Whether any count from low to high lies in it."""
-        return high > self.above and (self.to is None or low <= self.to)
-
-
-ANY = Span()
+__all__ = [
+    "ALWAYS",
+    "ANY",
+    "EACH",
+    "PER_TOKEN",
+    "Calendar",
+    "Facts",
+    "Price",
+    "Quota",
+    "Rates",
+    "Span",
+    "Timeline",
+    "Unpriced",
+    "When",
+    "charge_pico_with_free",
+    "show_amount",
+    "special",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class When:
-    """The condition of one set of rates; the default always holds."""
+class Quota:
+    """What a vendor gives for nothing before it charges: so many tokens or requests a day, a month or in all."""
 
-    input_tokens: Span = ANY
-    output_tokens: Span = ANY
-    thinking: bool | None = None
-    minutes: tuple[int, int] | None = None  # of the UTC day, [start, end), wrapping past midnight
-    weekdays: frozenset[int] = frozenset()  # of the UTC day, Monday is 0; empty means every day
+    unit: Literal["tokens", "requests"]
+    amount: int
+    per: Literal["day", "month", "total"]
+    zone: tzinfo = UTC
+    start: int | None = None  # microseconds since 1970; None: as long as the price is in force
+    end: int | None = None  # exclusive
 
-    def holds_at(self, at: int) -> bool:
-        """Whether the clock part holds at an instant (microseconds since 1970)."""
-        if self.weekdays and (at - _FIRST_MONDAY) // MICROS_PER_DAY % 7 not in self.weekdays:
-            return False
-        if self.minutes is None:
-            return True
-        start, end = self.minutes
-        minute = at % MICROS_PER_DAY // MICROS_PER_MINUTE
-        return start <= minute < end if start <= end else minute >= start or minute < end
+    def applies(self, at: int) -> bool:
+        """Whether it is given at an instant."""
+        return (self.start is None or at >= self.start) and (self.end is None or at < self.end)
 
-
-ALWAYS = When()
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Pico-units per token, by what the token is. A blank cache or reasoning rate means the vendor names none, so
-    that token costs what an ordinary input or output token costs; a blank input or output rate is unknown.
-    """
-
-    input: int | None = None
-    output: int | None = None
-    cache_read: int | None = None
-    cache_write_5m: int | None = None
-    cache_write_1h: int | None = None
-    reasoning: int | None = None
-    when: When = ALWAYS
-    dearest_input: int | None = field(init=False, repr=False, compare=False)
-    """The most one prompt token can cost: fresh, or written to a cache."""
-    dearest_output: int | None = field(init=False, repr=False, compare=False)
-    _by_leaf: tuple[int | None, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        written = self.cache_write_5m if self.cache_write_5m is not None else self.input
-        by_leaf = (
-            self.input,
-            self.cache_read if self.cache_read is not None else self.input,
-            written,
-            self.cache_write_1h if self.cache_write_1h is not None else written,
-            self.output,
-            self.reasoning if self.reasoning is not None else self.output,
-        )
-        inputs, outputs = by_leaf[:4], by_leaf[4:]
-        object.__setattr__(self, "_by_leaf", by_leaf)
-        object.__setattr__(self, "dearest_input", None if None in inputs else max(inputs))  # type: ignore[type-var]  # no None is left
-        object.__setattr__(self, "dearest_output", None if None in outputs else max(outputs))  # type: ignore[type-var]  # no None is left
-
-    def cost_pico(self, usage: Usage) -> int:
-        """The exact cost of a usage, before rounding.
-
-        Raises:
-            Unpriced: a unit that was used has no known rate.
-
-        """
-        counts = (
-            usage.input_fresh,
-            usage.cache_read,
-            usage.cache_write_5m,
-            usage.cache_write_1h,
-            usage.output_text,
-            usage.output_reasoning,
-        )
-        total = 0
-        for count, rate in zip(counts, self._by_leaf, strict=True):
-            if count:
-                if rate is None:
-                    raise Unpriced("tokens were used that have no known price")
-                total += count * rate
-        return total
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a price may depend on, of one request."""
-
-    at: int  # microseconds since 1970
-    input_tokens: int = 0
-    output_tokens: int = 0
-    thinking: bool = False
+    def window(self, at: int) -> tuple[int, int]:
+        """The calendar window that holds an instant, as [start, end) in microseconds since 1970."""
+        return window(self.per, self.zone, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,71 +70,144 @@ class Price:
     note: str = ""
     label: str = ""  # names the entry in the ledger, e.g. "CNY 0.8/2 from 2024-09-19"
     free: bool = False
-    flat: Rates | None = field(init=False, repr=False, compare=False)  # the only rates, where there is no condition
+    quota: Quota | None = None
+    evaluated: Literal["start", "completion"] = "start"
+    """By which instant of a request the clock conditions are judged; the entry itself is always that of its start."""
+    promotion: bool = False
+    """Whether it lies over the ordinary prices, which are in force again when it ends."""
+    flat: Rates | None = field(init=False, repr=False, compare=False)  # the only ordinary rates, if without condition
 
     def __post_init__(self) -> None:
-        only = self.rates[0] if len(self.rates) == 1 and self.rates[0].when is ALWAYS else None
+        ordinary = self.ordinary
+        only = ordinary[0] if len(ordinary) == 1 and ordinary[0].when is ALWAYS else None
         object.__setattr__(self, "flat", only)
+
+    @property
+    def ordinary(self) -> tuple[Rates, ...]:
+        """The rates of the ordinary service tier."""
+        return tuple(rates for rates in self.rates if rates.when.service_tier is None)
+
+    def has(self, tier: str | None) -> bool:
+        """Whether there are rates for a service tier, by the name that `special` gives it."""
+        return any(rates.when.service_tier == tier for rates in self.rates)
 
     def rates_for(self, facts: Facts) -> Rates:
         """The rates of this request: the first set whose condition holds.
 
         Raises:
-            Unpriced: none holds.
+            Unpriced: none holds, or the service tier is one that the price does not know.
 
         """
-        if self.flat is not None:
+        if self.flat is not None and facts.service_tier is None:
             return self.flat
+        tier = facts.tier
         for rates in self.rates:
-            when = rates.when
-            if (
-                when.input_tokens.holds(facts.input_tokens)
-                and when.output_tokens.holds(facts.output_tokens)
-                and (when.thinking is None or when.thinking is facts.thinking)
-                and when.holds_at(facts.at)
-            ):
+            if rates.when.service_tier == tier and rates.when.holds(facts):
                 return rates
-        raise Unpriced(f"{self.label}: no rate for a request like this")
+        raise self._no_rates(tier, "no rate for a request like this")
+
+    def _no_rates(self, tier: str | None, why: str) -> Unpriced:
+        if tier is not None and not self.has(tier):
+            why = f"no price for the service tier {tier!r}"
+        return Unpriced(f"{self.label}: {why}")
 
     def cost_pico(self, usage: Usage, facts: Facts) -> int:
         """The exact cost of a usage. Raises `Unpriced`."""
         return self.rates_for(facts).cost_pico(usage)
 
-    def bounds_pico(self, input_low: int, input_high: int, output_high: int) -> tuple[int, int]:
-        """(most for the prompt, most per output token) over every set of rates that this request could fall under.
+    def listed(self, at: int) -> Rates:
+        """The ordinary rates of an instant, for people: those of the shortest prompt, where that matters."""
+        return next((rates for rates in self.ordinary if rates.when.holds_at(at)), self.rates[0])
+
+    def bounds_pico(
+        self, input_low: int, input_high: int, output_high: int, service_tier: str | None = None
+    ) -> tuple[int, int]:
+        """(most for the request and its prompt, most per output token) over every set of rates that it could fall under:
+        whatever the clock says until it is over, at the service tier that it asks for or at the ordinary one.
+
+        Searches and pictures are not bounded by tokens and not in it.
 
         Raises:
             Unpriced: a rate that may be needed is unknown.
 
         """
-        per_input = per_output = 0
+        tier = None if service_tier is None else special(service_tier)
+        for_prompt = per_output = 0
         met = False
         for rates in self.rates:
-            if rates.when is not ALWAYS and not rates.when.input_tokens.meets(input_low, input_high):
-                continue
-            met = True
+            when = rates.when
+            if when is not ALWAYS:
+                own = when.service_tier
+                if own != tier:
+                    continue
+                if not when.input_tokens.meets(input_low, input_high):
+                    continue
+                met = met or own == tier
+            elif tier is None:
+                met = True
             a, b = rates.dearest_input, rates.dearest_output
             if a is None:
                 raise Unpriced(f"{self.label}: the input price is unknown")
             if b is None and output_high:
                 raise Unpriced(f"{self.label}: the output price is unknown")
-            per_input, per_output = max(per_input, a), max(per_output, b or 0)
+            for_prompt = max(for_prompt, a * input_high + (rates.per_request or 0))
+            per_output = max(per_output, b or 0)
         if not met:
-            raise Unpriced(f"{self.label}: no rate for a prompt of up to {input_high} tokens")
-        return per_input * input_high, per_output
+            raise self._no_rates(tier, f"no rate for a prompt of up to {input_high} tokens")
+        return for_prompt, per_output
+
+    def dearest_pico(self, usage: Usage) -> int:
+        """The cost of a usage at the dearest rates that there are, for one that no condition covers. A unit whose rate is
+        not known anywhere is left out.
+        """
+
+        def dearest(name: str) -> int:
+            return max(getattr(rates, name) or 0 for rates in self.rates)
+
+        prompt = usage.input_total - (usage.input_prepaid or 0)
+        answer = usage.output_total - (usage.output_prepaid or 0)
+        each = (usage.searches or 0) * dearest("per_search") + (usage.images or 0) * dearest("per_image")
+        return (
+            prompt * dearest("dearest_input") + answer * dearest("dearest_output") + each + dearest("per_request")
+            if prompt or answer or each
+            else 0
+        )
 
     def describe(self) -> str:
         """The amounts per million tokens, for people."""
         return "; ".join(_describe(rates, self.currency) for rates in self.rates)
 
 
+FREE_FIRST = (
+    *("input_fresh", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio", "input_image"),
+    *("output_text", "output_reasoning", "output_audio", "output_image", "output_rejected"),
+)
+"""The order in which free tokens are taken from a usage. What is prepaid or priced each takes none."""
+
+
+def charge_pico_with_free(price: Price, usage: Usage, facts: Facts, free_tokens: int) -> int:
+    """The exact cost of a usage of which some tokens are free; conditions are judged by the whole usage.
+
+    Raises:
+        Unpriced: a unit that was used has no known rate.
+
+    """
+    rates = price.rates_for(facts)
+    total = rates.cost_pico(usage)
+    given: dict[str, int] = {}
+    for leaf in FREE_FIRST:
+        if free_tokens <= 0:
+            break
+        if count := getattr(usage, leaf):
+            given[leaf] = min(count, free_tokens)
+            free_tokens -= given[leaf]
+    return total - (rates.cost_pico(Usage(**given)) - (rates.per_request or 0)) if given else total
+
+
 def _describe(rates: Rates, currency: str) -> str:
-    shown = [
-        f"{name} {show_price(value)}"
-        for name in ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
-        if (value := getattr(rates, name)) is not None
-    ]
-    return f"{currency} " + ", ".join(shown) if shown else "unknown"
+    shown = ", ".join(f"{name} {amount}" for name, amount in rates.told().items())
+    tier = f"{rates.when.service_tier}: " if rates.when.service_tier else ""
+    return f"{tier}{currency} {shown}" if shown else "unknown"
 
 
 class Timeline:
@@ -240,6 +239,37 @@ class Timeline:
         if price.confidence == "doubtful":
             raise Unpriced(f"{self.name}: {price.label} is doubtful; confirm it in a price book of your own")
         return price
+
+    def cut(self, start: int | None, end: int | None, since: str = "") -> list[Price]:
+        """What is in force within [start, end), as prices of their own.
+
+        Args:
+            start: the first instant (microseconds since 1970); None: from the first price on.
+            end: exclusive; None: open.
+            since: how the label of a price tells `start`, where the price itself is older.
+
+        """
+        pieces = []
+        ends: list[int | None] = [*self._starts[1:], None]
+        for price, begun, follows in zip(self.prices, self._starts, ends, strict=True):
+            stops = _earliest(price.end, follows, end)
+            begins = begun if start is None else max(begun, start)
+            if stops is not None and begins >= stops:
+                continue
+            late = begins > begun
+            pieces.append(
+                replace(
+                    price,
+                    start=begins if late else price.start,
+                    end=price.end if end is None else stops,
+                    label=f"{price.label.partition(' from ')[0]} from {since}" if late else price.label,
+                )
+            )
+        return pieces
+
+
+def _earliest(*instants: int | None) -> int | None:
+    return min((at for at in instants if at is not None), default=None)
 
 
 def _start(price: Price) -> int:

@@ -3,13 +3,21 @@
 For OpenAI's text models the count is exact (the public cookbook's rule, checked against recorded traffic). Everyone
 else's tokenizer is unpublished or heavy, so there the o200k count times a factor is an estimate with a low and a high,
 and the high is what money is set aside for. A vendor may bill hidden prompt tokens (145 to 374 at xAI, 300 and more
-once tools are sent at Anthropic and DeepSeek; measured on recorded traffic, 2026-11), which `hidden` allows for.
+once tools are sent at Anthropic and DeepSeek; measured on recorded traffic, 2026-11), which `hidden` allows for. That is
+what is believed of a stranger; what its bills have taught since, a `Learnt` of `calibration`, takes its place.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import ceil, sqrt
+from typing import Any, NamedTuple
+
+# Han, kana, hangul, their punctuation and full-width forms
+_CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]+")
+# Of the characters: from here on most of the tokens are CJK (0.62 o200k tokens to a character, 0.25 in English or code).
+CJK_SHARE = 0.3
+CJK_SEEN = 1000  # characters that are looked at, evenly spread: some 10 us
 
 # A piece may end before a space between two ASCII letters, or after a line break that a letter follows: no token of a
 # tiktoken pattern reaches across either, so counts of the pieces add up to the count of the whole.
@@ -33,6 +41,7 @@ class Counting:
 
 
 DEFAULT = Counting()
+EXACT_WITHIN = 0.01  # a learnt factor that is further from 1 says that the vocabulary is not the one believed
 # Exact within the tolerance that recorded traffic shows (one long prompt was off by 19 of 3,152; tool calls by a few).
 OPENAI = Counting(exact=True, factor_low=1000, factor_high=1010, hidden=8, hidden_tools=120, image=765, image_high=1445)
 
@@ -47,6 +56,7 @@ class Prompt:
     tools: bool = False
     images: int = 0
     tokens: int = 0  # counted already: prompts may come as token ids
+    unseen: bool = False  # the vendor adds what is not in the request: a stored conversation, what its own tools find
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +65,101 @@ class Measure:
 
     prompt: Prompt
     counts: dict[str, int]
+    cjk: bool = False  # whether most of it is Chinese, Japanese or Korean, which vendors' tokenizers differ on most
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The prompt tokens that one model will bill."""
+class Learnt(NamedTuple):
+    """What a model's bills have taught of its count, for one script, with tools or without: see `calibration`."""
+
+    factor: float  # billed tokens to a counted one
+    hidden: float  # tokens that each request is billed besides its text and its chat format; below 0 if that is shorter
+    a: float = 0.0  # the variance of the error at `text` counted tokens is a * text**2 + b * text + c
+    b: float = 0.0
+    c: float = 0.0
+    over: float | None = None  # the bound above, in such deviations; None: too little was seen for one
+    under: float = 0.0  # the bound below
+
+
+class Sample(NamedTuple):
+    """What an estimate was made of, so that the bill can teach the next one."""
+
+    text: int  # counted tokens of the texts
+    fixed: int  # tokens of the chat format
+    cjk: bool
+    tools: bool
+    bounded: bool  # its high and low are learnt ones
+
+
+class Estimate(NamedTuple):
+    """The prompt tokens that one model will bill. (A tuple: one is made for each candidate, in a quarter of the time.)"""
 
     low: int
     tokens: int
     high: int
     exact: bool
+    sample: Sample | None = None  # None: it has more than text, so that its bill teaches nothing about texts
 
 
-def estimate(measure: Measure, counting: Counting) -> Estimate:
-    """One model's prompt tokens from the measured counts. A byte-level token is at least one byte, which bounds the text."""
+def is_cjk(texts: Sequence[str], size: int) -> bool:
+    """Whether texts of `size` bytes in UTF-8 are Chinese, Japanese or Korean; looks at few characters, or at none."""
+    length = sum(map(len, texts))
+    if size - length < 2 * CJK_SHARE * length or not length:  # each would have two bytes more than a letter
+        return False
+    step = -(-length // CJK_SEEN)
+    seen = "".join([text[::step] for text in texts])
+    return sum(map(len, _CJK.findall(seen))) > CJK_SHARE * len(seen)
+
+
+def estimate(measure: Measure, counting: Counting, learnt: Learnt | None = None) -> Estimate:
+    """One model's prompt tokens from the measured counts and from what it has billed before.
+
+    A byte-level token is at least one byte, which bounds the text. Until enough was seen for a learnt bound, the
+    stranger's holds, raised by what is learnt already to be hidden.
+    """
     prompt = measure.prompt
     text = measure.counts[counting.encoding] + prompt.tokens
     fixed = prompt.overhead + counting.per_request
+    if learnt is None or learnt.over is None:
+        low, tokens, high = _of_a_stranger(text, fixed, prompt, counting, learnt)
+        bounded = False
+    else:
+        low, tokens, high = _as_learnt(text, fixed, prompt, counting, learnt, learnt.over)
+        bounded = True
+    plain = not prompt.images and not prompt.unseen
+    exact = counting.exact and plain and not prompt.tools and (learnt is None or abs(learnt.factor - 1) <= EXACT_WITHIN)
+    if prompt.images:
+        tokens, high = tokens + prompt.images * counting.image, high + prompt.images * counting.image_high
+    sample = Sample(text, fixed, measure.cjk, prompt.tools, bounded) if plain else None
+    return Estimate(low, tokens, high, exact, sample)
+
+
+def _of_a_stranger(
+    text: int, fixed: int, prompt: Prompt, counting: Counting, learnt: Learnt | None
+) -> tuple[int, int, int]:
+    """(low, tokens, high) by what is believed of the model."""
     hidden = counting.hidden + (counting.hidden_tools if prompt.tools else 0)
     most = text * counting.factor_high // 1000
     if not counting.exact:
         most = min(most, max(prompt.size + prompt.tokens, text))
-    return Estimate(
-        low=text * counting.factor_low // 1000,
-        tokens=text * counting.factor // 1000 + fixed + prompt.images * counting.image,
-        high=most + fixed + hidden + prompt.images * counting.image_high,
-        exact=counting.exact and not prompt.images and not prompt.tools,
-    )
+    low, high = text * counting.factor_low // 1000, most + fixed + hidden
+    tokens = text * counting.factor // 1000 + fixed
+    if learnt is None:
+        return low, tokens, high
+    told = max(0, round(text * learnt.factor + learnt.hidden) + fixed)
+    return min(low, told), told, high + max(0, told - tokens)
+
+
+def _as_learnt(
+    text: int, fixed: int, prompt: Prompt, counting: Counting, learnt: Learnt, over: float
+) -> tuple[int, int, int]:
+    """(low, tokens, high) by what the model has billed."""
+    tokens = max(0, round(text * learnt.factor + learnt.hidden) + fixed)
+    spread = sqrt((learnt.a * text + learnt.b) * text + learnt.c)
+    high = tokens + ceil(over * spread)
+    if not counting.exact:
+        most = max(prompt.size + prompt.tokens, text) + fixed + ceil(learnt.hidden + over * sqrt(learnt.c))
+        high = max(tokens, min(high, most))
+    return max(0, tokens - ceil(learnt.under * spread)), tokens, high
 
 
 def pieces(text: str, size: int) -> Iterator[str]:

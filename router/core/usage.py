@@ -4,6 +4,7 @@ A dialect knows whether its "input" includes cached tokens and its "output" incl
 border and hands over leaves. `None` is *not reported*, which is never the same as 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -51,7 +52,23 @@ class Usage:
 
 
 LEAVES = tuple(f.name for f in fields(Usage))
-INPUTS = ("input_fresh", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio", "input_image", "input_prepaid")
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "input": ("input_fresh", "input_audio", "input_image", "input_prepaid"),
+    "cache_read": ("cache_read",),
+    "cache_write": ("cache_write_5m", "cache_write_1h"),
+    "output": ("output_text", "output_audio", "output_image", "output_rejected", "output_prepaid"),
+    "reasoning": ("output_reasoning",),
+}
+"""The kinds of tokens that metrics and reports tell apart, and the leaves that each is the sum of."""
+INPUTS = (
+    "input_fresh",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "input_audio",
+    "input_image",
+    "input_prepaid",
+)
 OUTPUTS = ("output_text", "output_reasoning", "output_audio", "output_image", "output_rejected", "output_prepaid")
 
 

@@ -11,10 +11,11 @@ from router.core import jsonio
 from router.core.catalog import ChatRequest, Endpoint, Model, Quirks
 from router.core.errors import InvalidRequest, RouterError
 from router.core.tokens import Prompt, chat_prompt
+from router.dialects.fields import flag, integer, parse
+from router.dialects.sent import Sent, credential
 from router.dialects.wishes import read_wishes
 
 MAX_MESSAGES = 2048  # OpenAI's own limit for the array
-MAX_DEPTH = 250  # levels that the JSON library can write, with room for what is put around them
 MAX_CHOICES = 128  # OpenAI's own limit for `n`
 
 CAP_FIELDS = ("max_completion_tokens", "max_tokens")
@@ -30,24 +31,14 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
         InvalidRequest: not JSON, or a field that a decision needs has the wrong type; `param` names it.
 
     """
-    try:
-        body = jsonio.loads(raw)
-    except jsonio.NotJson as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
-        _refuse_depth(body)
-    asked = body.get("model")
-    if not isinstance(asked, str) or not asked:
-        raise InvalidRequest("`model` must be a non-empty string", param="model")
-    stream = _flag(body, "stream")
+    body, asked = parse(raw)
+    stream = flag(body, "stream")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise InvalidRequest("`stream_options` must be an object", param="stream_options")
     cap_field, output_cap = _cap(body)
     prompt, needs = _chat(body) if endpoint == "chat/completions" else (_texts(body, endpoint), frozenset())
-    choices = _integer(body, "n", 1, MAX_CHOICES) or 1
+    choices = integer(body, "n", 1, MAX_CHOICES) or 1
     prompts = len(body["prompt"]) if endpoint == "completions" and _many(body.get("prompt")) else 1
     return ChatRequest(
         endpoint=endpoint,
@@ -56,7 +47,7 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
         prompt=prompt,
         stream=stream,
         wants_usage=stream and bool(options and options.get("include_usage")),
-        choices=max(choices, _integer(body, "best_of", 1, MAX_CHOICES) or 1) * prompts,
+        choices=max(choices, integer(body, "best_of", 1, MAX_CHOICES) or 1) * prompts,
         output_cap=output_cap,
         cap_field=cap_field,
         needs=needs,
@@ -65,32 +56,8 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
     )
 
 
-def _refuse_depth(body: Mapping[str, Any]) -> None:
-    """What is nested too deeply to be sent on is refused before anything is set aside for it."""
-    try:
-        jsonio.dumps(body)
-    except TypeError:
-        raise InvalidRequest(f"the body is nested more than {MAX_DEPTH} levels deep") from None
-
-
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise InvalidRequest(f"`{name}` must be true or false", param=name)
-    return bool(value)
-
-
-def _integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidRequest(f"`{name}` must be an integer from {low} to {high}", param=name)
-    return value
-
-
 def _cap(body: Mapping[str, Any]) -> tuple[str | None, int | None]:
-    caps = [(name, cap) for name in CAP_FIELDS if (cap := _integer(body, name, 1, 2**31)) is not None]
+    caps = [(name, cap) for name in CAP_FIELDS if (cap := integer(body, name, 1, 2**31)) is not None]
     return min(caps, key=lambda item: item[1]) if caps else (None, None)
 
 
@@ -156,13 +123,23 @@ def _texts(body: Mapping[str, Any], endpoint: Endpoint) -> Prompt:
 # What vendors are sent
 
 
+def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) -> Sent:
+    """The call to a vendor on this wire."""
+    access = model.access
+    endpoint = chat.endpoint if chat.hub is None else "chat/completions"
+    headers = credential(access.vendor.quirks.key_header or "Authorization", key)
+    return Sent(f"{access.base_url}/{endpoint}", headers, patch(chat, model, cap if must else None))
+
+
 def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
     """The body for one model: its name, the usage event asked for, the output cap where one must be set, and what this
     vendor knows by another name or in a narrower range; all else as it came.
     """
-    body = {name: value for name, value in chat.body.items() if name != "farebox"}
+    body = {name: value for name, value in chat.said.items() if name != "farebox"}
     body["model"] = model.wire_name
     quirks = model.access.vendor.quirks
+    if chat.hub is not None:
+        _adapt(body, model)
     if not quirks.asks_stream_usage:
         body.pop("stream_options", None)
     elif chat.stream:
@@ -177,6 +154,24 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
             body[name] = least if value < least else most
     _limit(body, chat, quirks, cap)
     return jsonio.dumps(body)
+
+
+def _adapt(body: dict[str, Any], model: Model) -> None:
+    """What came in another dialect as this vendor knows it: how hard to think, and thoughts of earlier turns, which most
+    refuse and some need.
+    """
+    quirks = model.access.vendor.quirks
+    body.pop("top_k", None)  # not OpenAI's; optional where it comes from
+    effort = body.pop("reasoning_effort", None)
+    how = next((how for prefix, how in quirks.thinking if model.wire_name.startswith(prefix)), None)
+    if effort is not None and how is not None:
+        told: dict[str, Any] = {"effort": effort, "type": {"type": "enabled"}, "enable": True}
+        body[{"effort": "reasoning_effort", "type": "thinking", "enable": "enable_thinking"}[how]] = told[how]
+    if not quirks.thoughts_back:
+        body["messages"] = [
+            {name: value for name, value in message.items() if name != "reasoning_content"}
+            for message in body["messages"]
+        ]
 
 
 def _limit(body: dict[str, Any], chat: ChatRequest, quirks: Quirks, cap: int | None) -> None:
@@ -195,7 +190,7 @@ def _limit(body: dict[str, Any], chat: ChatRequest, quirks: Quirks, cap: int | N
 # What clients are shown
 
 
-def show_error(error: RouterError) -> bytes:
+def show_error(error: RouterError, _: str | None = None) -> bytes:
     """`{"error": {"message", "type", "param", "code"}}`, and details where there are some."""
     return jsonio.dumps(
         {

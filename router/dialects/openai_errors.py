@@ -10,6 +10,7 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import count
+from router.dialects.faults import by_status, classify, wait
 
 PLAIN = Quirks()
 
@@ -27,21 +28,8 @@ FAULTS: Mapping[str, Fault] = {
     "overloaded_error": Fault.OVERLOADED,
     "service_unavailable_error": Fault.OVERLOADED,
 }
-# Said of many things, so it counts only where the status says nothing, as in the middle of a stream.
-VAGUE: Mapping[str, Fault] = {"invalid_request_error": Fault.BAD_REQUEST}
 # The servers that people run themselves have no better code for it (vLLM, recorded in Qwen-Agent #759).
 PHRASES = (("maximum context length", Fault.CONTEXT_TOO_LONG),)
-BY_STATUS: Mapping[int, Fault] = {
-    401: Fault.AUTH,
-    402: Fault.QUOTA_EXHAUSTED,
-    403: Fault.PERMISSION,
-    404: Fault.NOT_FOUND,
-    408: Fault.TIMEOUT,
-    429: Fault.RATE_LIMITED,
-    503: Fault.OVERLOADED,
-    504: Fault.TIMEOUT,
-    529: Fault.OVERLOADED,
-}
 
 
 def error(status: int, raw: bytes, headers: Mapping[str, str], quirks: Quirks = PLAIN) -> Failure:
@@ -55,7 +43,7 @@ def error(status: int, raw: bytes, headers: Mapping[str, str], quirks: Quirks = 
     if (failure := failure_of(told, status, headers, quirks)) is not None:
         return failure
     text = raw[:300].decode("utf-8", "replace").strip() or "no message"
-    return Failure(_by_status(status), text, status, None, _wait(headers))
+    return Failure(by_status(status), text, status, None, wait(headers))
 
 
 def failure_of(told: Any, status: int, headers: Mapping[str, str], quirks: Quirks = PLAIN) -> Failure | None:
@@ -66,9 +54,9 @@ def failure_of(told: Any, status: int, headers: Mapping[str, str], quirks: Quirk
     if said is None:
         return None
     code, kind, message = said
-    fault = _fault(code, kind, message, status, quirks)
+    fault = classify(code, kind, message, status, quirks, FAULTS, PHRASES)
     return Failure(
-        fault, str(message) if message else "no message", status, None if code is None else str(code), _wait(headers)
+        fault, str(message) if message else "no message", status, None if code is None else str(code), wait(headers)
     )
 
 
@@ -133,40 +121,3 @@ def _verdict(told: Mapping[str, Any], quirks: Quirks) -> tuple[Any, Any, Any] | 
         return None
     code = at(told, quirks.verdict[0])
     return (code, None, at(told, quirks.verdict[1])) if code is not None and count(code) != 0 else None
-
-
-def _fault(code: Any, kind: Any, message: Any, status: int, quirks: Quirks) -> Fault:
-    fault = _by_name(code, quirks) or _by_name(kind, quirks)
-    if fault is None or fault is Fault.BAD_REQUEST:
-        text = str(message).lower()
-        fault = next((found for phrase, found in (*quirks.phrases, *PHRASES) if phrase in text), fault)
-    if fault is None and status >= 400:
-        return _by_status(status)
-    if fault is None and (number := count(code)) is not None and 400 <= number < 600:
-        return _by_status(number)
-    return fault or VAGUE.get(str(kind)) or VAGUE.get(str(code)) or Fault.SERVER
-
-
-def _by_name(told: Any, quirks: Quirks) -> Fault | None:
-    """By a code or type as it is, then by what stands before its last dot, and so on: `A.B.C`, `A.B`, `A`."""
-    name = "" if told is None else str(told)
-    while name:
-        if (fault := quirks.faults.get(name) or FAULTS.get(name)) is not None:
-            return fault
-        name = name.rpartition(".")[0]
-    return None
-
-
-def _by_status(status: int) -> Fault:
-    if status in BY_STATUS:
-        return BY_STATUS[status]
-    return Fault.BAD_REQUEST if 400 <= status < 500 else Fault.SERVER
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the vendor wants to be asked again."""
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        value = headers.get(name, "")
-        if value.isascii() and value.replace(".", "", 1).isdigit():
-            return float(value) / unit
-    return None

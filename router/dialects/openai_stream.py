@@ -9,17 +9,19 @@ from typing import Any
 
 from router.core import jsonio
 from router.core.catalog import Quirks
-from router.core.errors import UpstreamFailed
+from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import Failure, Fault
 from router.core.sse import Splitter, data_of, events, with_data
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
 from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
-from router.dialects.openai_usage import find, usage_of, vendor_cost_nano, with_cost, without
+from router.dialects.openai_usage import find, service_tier, usage_of, vendor_cost_nano, with_cost, without
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
+# Events of a stream that carry no token: the role, the finish reason, the usage, the end, and a vendor's own.
+FREE_EVENTS = 16
 _FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
 
 
@@ -35,8 +37,9 @@ class Tap:
 
     __slots__ = (
         "_bill", "_finished", "_hide", "_kept", "_quirks", "_size", "_splitter", "_text", "_watch",
-        "done", "events", "failure", "usage", "vendor_cost_nano",
+        "done", "events", "failure", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
+    usage_final = True
 
     def __init__(self, *, hide_usage: bool, bill: Callable[[Usage], bytes], quirks: Quirks = PLAIN) -> None:
         self._splitter = Splitter()
@@ -50,6 +53,7 @@ class Tap:
         self._finished = False  # a finish reason was in what has been kept no longer
         self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
+        self.service_tier: str | None = None  # the tier that the vendor says it served
         self.failure: Failure | None = None
         self.events = 0  # data events so far; each carries at least one token, but for a few at the ends
         self.done = False  # the stream said that it is complete: by [DONE], or by the usage that closes it
@@ -118,6 +122,7 @@ class Tap:
         if usage is not None:
             self.usage = usage
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
+            self.service_tier = service_tier(told)
             self.done = self.done or ends or not choices
             self._forget()
         self._finished = self._finished or ends
@@ -159,6 +164,19 @@ class Tap:
     def _forget(self) -> None:
         self._kept.clear()
         self._size = 0
+
+    @property
+    def written(self) -> int:
+        """Tokens that the vendor has written at the least."""
+        return self.events - FREE_EVENTS
+
+    def cut(self, model: str) -> bytes:
+        """How the stream is closed when it is we who end it at its cap."""
+        return final_events(model, "length")
+
+    def fail(self, error: RouterError) -> bytes:
+        """The stream cannot go on."""
+        return openai.show_error_event(error)
 
     def text(self) -> str:
         """The output so far, to be counted when a stream ends without usage."""

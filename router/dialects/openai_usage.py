@@ -1,6 +1,7 @@
 """What the OpenAI wire says a request consumed: where the counts stand, what they include, and what a client is shown."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from router.core import jsonio
@@ -43,8 +44,54 @@ def usage_of(told: Any, quirks: Quirks = PLAIN) -> Usage | None:
         cached = count(told.get("prompt_cache_hit_tokens", told.get("cached_tokens")))
     written = count(inputs.get("cache_write_tokens", inputs.get("cache_creation_input_tokens")))
     fresh = minus(prompt, (cached or 0) + (written or 0), "prompt_tokens", "cached_tokens and cache writes")
+    lasting = _lasting(inputs, written)
     text, reasoning = _output(prompt, completion, count(outputs.get("reasoning_tokens")), told, quirks)
-    return Usage(fresh, cached, written, None, text, reasoning)
+    usage = Usage(fresh, cached, written if lasting is None else (written or 0) - lasting, lasting, text, reasoning)
+    searches = count(at(told, quirks.searches_at)) if quirks.searches_at else None
+    apart = any(inputs.get(name) for name in INPUT_PARTS) or any(outputs.get(name) for name in OUTPUT_PARTS)
+    return _apart(usage, inputs, outputs, searches) if apart or searches else usage
+
+
+# Parts of the prompt and of the completion that have prices of their own → their leaves.
+INPUT_PARTS = {"audio_tokens": "input_audio", "image_tokens": "input_image", "provisioned_tokens": "input_prepaid"}
+OUTPUT_PARTS = {
+    "audio_tokens": "output_audio",
+    "image_tokens": "output_image",
+    "rejected_prediction_tokens": "output_rejected",
+    "provisioned_tokens": "output_prepaid",
+}
+
+
+def _apart(usage: Usage, inputs: Mapping[str, Any], outputs: Mapping[str, Any], searches: int | None) -> Usage:
+    """The leaves of sound, pictures, prepaid and rejected tokens, each taken out of what includes it. What was served from
+    a cache may be counted as one of them too, so no more is taken than is left.
+    """
+    leaves: dict[str, int | None] = {"searches": searches or None}
+    rest = usage.input_fresh or 0
+    for name, leaf in INPUT_PARTS.items():
+        leaves[leaf] = min(count(inputs.get(name)) or 0, rest) or None
+        rest -= leaves[leaf] or 0
+    leaves["input_fresh"] = rest
+    rest = usage.output_text or 0
+    for name, leaf in OUTPUT_PARTS.items():
+        leaves[leaf] = min(count(outputs.get(name)) or 0, rest) or None
+        rest -= leaves[leaf] or 0
+    if usage.output_text is not None:
+        leaves["output_text"] = rest
+    return replace(usage, **leaves)
+
+
+def _lasting(inputs: Mapping[str, Any], written: int | None) -> int | None:
+    """Of the cache writes those with the long lifetime, where that is told (types of the openai package 3.54, 2026-11)."""
+    lifetimes = inputs.get("cache_write_tokens_details")
+    lasting = count(lifetimes.get("ttl_12h_tokens")) if isinstance(lifetimes, dict) else None
+    return min(lasting, written or 0) if lasting else None
+
+
+def service_tier(reply: Mapping[str, Any]) -> str | None:
+    """The tier that the vendor says it served, which may have its own price."""
+    tier = reply.get("service_tier")
+    return tier if isinstance(tier, str) else None
 
 
 def _output(

@@ -4,13 +4,21 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+COUNTS = (
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cache_written_tokens",
+    "cache_written_1h_tokens",
+)
 
 
 @dataclasses.dataclass(slots=True)
 class BillLine:
-    """One request that reached a model. `input_tokens` includes the cached ones, `output_tokens` the reasoning ones, and it grows
-    while a stream is served: a client that leaves pays for what was written until then.
+    """One request that reached a model. `input_tokens` includes those read from a cache and those written to one, of which some are
+    kept for an hour; `output_tokens` includes the reasoning ones, and grows while a stream is served: a client that leaves pays for
+    what was written until then.
     """
 
     vendor: str
@@ -23,6 +31,8 @@ class BillLine:
     status: int
     at: float
     request_id: str
+    cache_written_tokens: int = 0
+    cache_written_1h_tokens: int = 0
 
 
 def totals(lines: Iterable[BillLine]) -> list[dict[str, Any]]:

@@ -1,96 +1,76 @@
-"""The vendors' refusals: status, code → a body in OpenAI's shape. Pure."""
+"""What a vendor refuses, before any wire has put it into words. Pure."""
 
-from typing import Any
-
-# status → (type, code, param, message); `{model}` and `{input}` are filled in.
-_BY_STATUS: dict[int, tuple[str, str | None, str | None, str]] = {
-    400: ("invalid_request_error", None, None, "Invalid request: the mock was asked to refuse it."),
-    401: (
-        "invalid_request_error",
-        "invalid_api_key",
-        None,
-        "Incorrect API key provided: {key}. You can find your API key in the vendor's console.",
-    ),
-    # DeepSeek's, odd code and all: the best known vendor with this status.
-    402: ("unknown_error", "invalid_request_error", None, "Insufficient Balance"),
-    403: (
-        "request_forbidden",
-        "unsupported_country_region_territory",
-        None,
-        "Country, region, or territory not supported",
-    ),
-    404: (
-        "invalid_request_error",
-        "model_not_found",
-        None,
-        "The model `{model}` does not exist or you do not have access to it.",
-    ),
-    413: ("invalid_request_error", "request_too_large", None, "The request is too large."),
-    429: (
-        "requests",
-        "rate_limit_exceeded",
-        None,
-        "Rate limit reached for {model} on requests per min (RPM): Limit 500, Used 500, Requested 1. Please try again in 1s.",
-    ),
-    500: (
-        "server_error",
-        None,
-        None,
-        "The server had an error while processing your request. Sorry about that!",
-    ),
-    503: ("service_unavailable_error", None, None, "The engine is currently overloaded, please try again later."),
+# Codes that mean the same at every vendor, though each writes them differently; any other code is a vendor's own.
+_BY_CODE = {
+    "context_length_exceeded": "context",
+    "content_filter": "filter",
+    "content_policy_violation": "filter",
+    "insufficient_quota": "quota",
+    "rate_limit_exceeded": "rate",
+    "invalid_api_key": "auth",
+    "expired_token": "expired",
+    "overloaded": "overloaded",
 }
-_BY_CODE: dict[str, tuple[str, str | None, str]] = {
-    "context_length_exceeded": (
-        "invalid_request_error",
-        "messages",
-        "This model's maximum context length is 128000 tokens. However, your messages resulted in {input} tokens.",
-    ),
-    "content_policy_violation": ("invalid_request_error", None, "Your request was rejected by the safety system."),
-    "content_filter": ("invalid_request_error", None, "The response was filtered due to the prompt."),
-    "unsupported_parameter": (
-        "invalid_request_error",
-        "max_tokens",
-        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-    ),
-    "insufficient_quota": (
-        "insufficient_quota",
-        None,
-        "You exceeded your current quota, please check your plan and billing details.",
-    ),
-    "rate_limit_exceeded": ("tokens", None, "Rate limit reached on tokens per min (TPM). Please try again in 1s."),
+_BY_STATUS = {
+    400: "invalid",
+    401: "auth",
+    402: "quota",
+    403: "permission",
+    404: "not_found",
+    413: "too_large",
+    429: "rate",
+    503: "overloaded",
+    504: "timeout",
+    529: "overloaded",
 }
 
 
 class Refused(Exception):
-    """An answer that is an error; `body` is what goes on the wire."""
+    """A request that gets an error. `message` is empty where the vendor's usual words will do; `code` is one of the codes above,
+    a vendor's own, or empty; `model`, `prompt` (tokens) and `key` are for those words. `ok`: the status is to be 200 all the same.
+    """
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
-        super().__init__(body["error"]["message"])
-        self.status, self.body = status, body
+    def __init__(
+        self,
+        status: int,
+        code: str = "",
+        message: str = "",
+        *,
+        param: str | None = None,
+        model: str = "",
+        prompt: int = 0,
+        key: str = "",
+        ok: bool = False,
+    ) -> None:
+        super().__init__(message or code or str(status))
+        self.status, self.code, self.message, self.param = status, code, message, param
+        self.model, self.prompt, self.key, self.ok = model, prompt, key, ok
+
+    @property
+    def kind(self) -> str:
+        """What went wrong, in the mock's own words."""
+        return _BY_CODE.get(self.code) or _BY_STATUS.get(self.status) or ("server" if self.status >= 500 else "invalid")
 
 
-def body(status: int, code: str = "", *, model: str = "", prompt: int = 0, key: str = "") -> dict[str, Any]:
-    """The error body of a status, or of a status with this code."""
-    kind, usual, param, message = _BY_STATUS.get(status) or _BY_STATUS[500 if status >= 500 else 400]
-    if code and code != usual:
-        usual = code
-        kind, param, message = _BY_CODE.get(code, (kind, param, message))
+Words = dict[str, tuple[int, str, str]]  # kind → status, code, message of a vendor
+
+
+def worded(refused: Refused, words: Words, longest: int) -> tuple[int, str, str]:
+    """Status, code and message in a vendor's words: the ordered status and code where they are the vendor's own, else the usual ones.
+
+    `longest` is the vendor's context in tokens; `{model}`, `{input}`, `{longest}` and `{key}` in messages are filled in.
+    """
+    status, code, message = words.get(refused.kind) or words["server" if refused.status >= 500 else "invalid"]
+    if refused.code not in _BY_CODE:
+        status, code = refused.status, refused.code or code
     # A context error about few tokens would contradict itself.
-    said = message.replace("{model}", model).replace("{input}", str(max(prompt, 128_001))).replace("{key}", key)
-    return {"error": {"message": said, "type": kind, "param": param, "code": usual}}
+    numbers = {"{input}": max(refused.prompt, longest + 1), "{longest}": longest}
+    said = refused.message or message
+    for name, value in ({"{model}": refused.model, "{key}": refused.key} | numbers).items():
+        said = said.replace(name, str(value))
+    return status, code, said
 
 
-def refusal(status: int, code: str = "", *, model: str = "", prompt: int = 0, key: str = "") -> Refused:
-    return Refused(status, body(status, code, model=model, prompt=prompt, key=key))
-
-
-def invalid(message: str, param: str | None = None, code: str | None = None) -> Refused:
+def invalid(message: str, param: str | None = None, code: str = "") -> Refused:
     """A request the vendor cannot read."""
-    return Refused(400, {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}})
-
-
-def headers(refused: Refused) -> dict[str, str]:
-    """A rate limit passes, and says when; a used-up quota does not."""
-    passes = refused.status == 429 and refused.body["error"]["code"] != "insufficient_quota"
-    return {"Retry-After": "1", "x-ratelimit-remaining-requests": "0"} if passes else {}
+    return Refused(400, code, message, param=param)

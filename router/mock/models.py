@@ -10,6 +10,8 @@ _BY_VENDOR: dict[str, tuple[str, ...]] = {
         "text-embedding-3-small",
         "text-embedding-3-large",
     ),
+    "anthropic": ("claude-opus-4-5", "claude-sonnet-4-6", "claude-sonnet-4-5", "claude-haiku-4-5"),
+    "google": ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-embedding-001"),
     "alibaba": ("qwen-max", "qwen-plus", "qwen-turbo", "qwen-long", "text-embedding-v3"),
     "baidu": ("ernie-4.0-8k", "ernie-4.0-turbo-8k", "ernie-3.5-8k", "ernie-speed-128k", "ernie-lite-8k"),
     "tencent": ("hunyuan-pro", "hunyuan-standard", "hunyuan-turbo", "hunyuan-lite", "hunyuan-embedding"),
@@ -31,9 +33,13 @@ _BY_VENDOR: dict[str, tuple[str, ...]] = {
 }
 
 
+def names(vendor: str) -> tuple[str, ...]:
+    return _BY_VENDOR.get(vendor, _BY_VENDOR["openai"])
+
+
 def of(vendor: str) -> list[dict[str, object]]:
-    names = _BY_VENDOR.get(vendor, _BY_VENDOR["openai"])
-    return [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": vendor} for name in names]
+    """As OpenAI lists them."""
+    return [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": vendor} for name in names(vendor)]
 
 
 def vendors() -> tuple[str, ...]:

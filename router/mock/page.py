@@ -9,12 +9,18 @@ Farebox mock vendors
 Pretended LLM vendors that answer, stream, fail and bill. No key, no network, no model: every answer is made up here,
 and the same request always gets the same words.
 
-  POST   /<vendor>/v1/chat/completions     GET     /<vendor>/v1/models
-  POST   /<vendor>/v1/completions          GET     /bill       what was served, with totals per vendor and model
-  POST   /<vendor>/v1/embeddings           DELETE  /bill       start a new bill
+  GET    /bill       what was served, with totals per vendor and model
+  DELETE /bill       start a new bill
+
+Every vendor name speaks every wire; /<vendor> is the base URL, or /<vendor>/v1 where that is usual:
+
+  OpenAI      POST /<vendor>/v1/chat/completions  /v1/completions  /v1/embeddings       GET /<vendor>/v1/models
+              Authorization: Bearer KEY
+  Anthropic   POST /<vendor>/v1/messages  /v1/messages/count_tokens  (also under /<vendor>/anthropic)
+              x-api-key: KEY and anthropic-version: 2023-06-01
 
 Vendors: {vendors};
-any other name works like openai. Any bearer key is good, but `bad-key`, which is refused.
+any other name works like openai. Any key is good, but `bad-key`, which is refused.
 
   curl {url}/openai/v1/chat/completions -H 'authorization: Bearer demo' -H 'content-type: application/json' \\
     -d '{{"model": "gpt-4o-mini", "stream": true, "messages": [{{"role": "user", "content": "Tell me about queues. out=30"}}]}}'
@@ -22,20 +28,23 @@ any other name works like openai. Any bearer key is good, but `bad-key`, which i
 Steering: key=value words in the last user message (or prompt, or embedding input), or the header
   x-mock: {{"out": 30, "status": 429}}                      the header wins, and refuses what it does not know
 
-  out=N        output tokens, thinking included         status=S     fail with 400 401 402 403 404 429 500 503 ...
-  in=N         prompt tokens to report and bill         code=C       ... and this error code, such as insufficient_quota,
-  cached=N     of which this many were cached                        context_length_exceeded
-  reasoning=N  of the output, spent on thinking         fail=N id=T  the first N requests with id T fail (status, cut, ...;
-  delay=MS     before the first byte                                 else 500), later ones do not
-  gap=MS       between the events of a stream           cut=N        drop the connection after N tokens (plain: half the body)
-  ignorecap=1  ignore max_tokens                        error_at=N   stream: an error event after N tokens
-  nousage=1    report no usage                          error200=1   an error body with status 200 (shape: status=, code=)
-  split=1      usage in the finish chunk                garbage=1    a body that is not JSON
-  crlf=1       lines end in CR LF                       hang=1       never answer (10 minutes)
-  drip=1       the stream in tiny pieces                keepalive=1  a comment line before each event
+  out=N        output tokens, thinking included         status=S     fail with 400 401 402 403 404 429 500 503 529 ...
+  in=N         prompt tokens to report and bill         code=C       ... and this error code: insufficient_quota,
+  cached=N     of which this many were cached                        context_length_exceeded, content_filter, expired_token
+  written=N    of which written to a cache for 5 min                 mean the same on each wire; others are sent as they are
+  written1h=N  of which written to a cache for 1 hour   fail=N id=T  the first N requests with id T fail (status, cut, ...;
+  reasoning=N  of the output, spent on thinking                      else 500), later ones do not
+  filtered=N   the safety filter ends it after N tokens cut=N        drop the connection after N tokens (plain: half the body)
+  delay=MS     before the first byte                    error_at=N   stream: an error event after N tokens
+  gap=MS       between the events of a stream           error200=1   an error body with status 200 (shape: status=, code=)
+  ignorecap=1  ignore max_tokens                        garbage=1    a body that is not JSON
+  nousage=1    report no usage                          hang=1       never answer (10 minutes)
+  split=1      usage elsewhere: OpenAI in the finish    drip=1       the stream in tiny pieces
+               chunk, Anthropic the input side only     crlf=1       lines of events end in CR LF
+               at the start                             keepalive=1  a comment line before each event
 
 "call the tool" in the text calls the first tool, "both tools" the first two.
-Not billed: errors and hangs. Billed as far as served: streams that were cut, that failed midway, or whose client left.
+Not billed: errors, hangs and counting. Billed as far as served: streams that were cut, that failed midway, or whose client left.
 """
 
 

@@ -18,12 +18,15 @@ _NUMBERS = {
     "out": ("out", _TOKENS),
     "in": ("input", 100 * _TOKENS),
     "cached": ("cached", 100 * _TOKENS),
+    "written": ("written", 100 * _TOKENS),
+    "written1h": ("written1h", 100 * _TOKENS),
     "reasoning": ("reasoning", _TOKENS),
     "delay": ("delay", _MILLISECONDS),
     "gap": ("gap", _MILLISECONDS),
     "status": ("status", 599),
     "fail": ("fail", _TOKENS),
     "cut": ("cut", _TOKENS),
+    "filtered": ("filtered", _TOKENS),
     "error_at": ("error_at", _TOKENS),
 }
 _FLAGS = ("error200", "nousage", "garbage", "hang", "drip", "crlf", "split", "keepalive", "ignorecap")
@@ -37,8 +40,10 @@ class Knobs:
 
     out: int | None = None
     input: int | None = None
-    cached: int = 0
-    reasoning: int = 0
+    cached: int | None = None
+    written: int | None = None
+    written1h: int | None = None
+    reasoning: int | None = None
     delay: int | None = None
     gap: int | None = None
     status: int = 0
@@ -46,6 +51,7 @@ class Knobs:
     fail: int | None = None
     id: str = ""
     cut: int | None = None
+    filtered: int | None = None
     error_at: int | None = None
     error200: bool = False
     nousage: bool = False

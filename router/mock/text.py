@@ -115,19 +115,19 @@ def exactly(pieces: tuple[str, ...], count: int | None) -> tuple[str, ...]:
     return tuple("".join(pieces[a:b]) for a, b in itertools.pairwise(bounds))
 
 
-def until(pieces: tuple[str, ...], stops: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """The pieces before the first stop sequence, which may begin or end inside one; and whether there was any."""
+def until(pieces: tuple[str, ...], stops: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The pieces before the first stop sequence, which may begin or end inside one; and that sequence, empty if there was none."""
     whole = "".join(pieces)
-    found = [at for stop in stops if (at := whole.find(stop)) >= 0]
+    found = [(at, stop) for stop in stops if (at := whole.find(stop)) >= 0]
     if not found:
-        return pieces, False
-    left, kept = min(found), []
+        return pieces, ""
+    (left, stopped), kept = min(found), []
     for piece in pieces:
         if left <= 0:
             break
         kept.append(piece[:left])
         left -= len(piece)
-    return tuple(kept), True
+    return tuple(kept), stopped
 
 
 def _natural(sentences: Iterator[tuple[str, ...]], rng: random.Random) -> tuple[str, ...]:

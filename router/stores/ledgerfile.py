@@ -12,9 +12,9 @@ import orjson
 from router.core.entry import Attempt, Entry, abandoned
 from router.core.limits import FOREVER, Budget, moment
 from router.core.money import Rate, convert_nano, show
-from router.core.usage import LEAVES, Usage
-from router.stores.ports import TOTAL_FIELDS, StoredKey, StoreDown, Total
-from router.stores.schema import COLUMNS, STEPS, VERSION
+from router.core.usage import INPUTS, KINDS, LEAVES, Usage
+from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
+from router.stores.schema import ALWAYS_HASHED, COLUMNS, STEPS, VERSION
 
 GENESIS = bytes(32)  # what the first row's hash follows
 
@@ -68,8 +68,10 @@ def migrate(path: Path) -> tuple[int, int]:
 
 def chain(last: bytes, values: Sequence[Any]) -> bytes:
     """The hash of a row: over the one before it and its own columns, so that no row can be changed, added or removed
-    unseen.
+    unseen. Columns that were added later count up to the last that is not NULL: see `ALWAYS_HASHED`.
     """
+    while len(values) > ALWAYS_HASHED and values[-1] is None:
+        values = values[:-1]
     return hashlib.sha256(last + orjson.dumps(values)).digest()
 
 
@@ -81,6 +83,9 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         entry.basis, u.input_fresh, u.cache_read, u.cache_write_5m, u.cache_write_1h, u.output_text, u.output_reasoning,
         entry.cost, a.currency, entry.vendor_cost, a.vendor_currency, entry.flagship_cost, a.held, a.price, a.reason,
         orjson.dumps(dict(a.tags)).decode() if a.tags else "{}", int(entry.final), entry.first_byte_ms, entry.total_ms,
+        u.input_audio, u.input_image, u.input_prepaid, u.output_audio, u.output_image, u.output_rejected,
+        u.output_prepaid, u.searches, u.images, entry.list_cost, entry.service_tier, entry.free_tokens,
+        a.prompt_estimate, a.prompt_high,
     )  # fmt: skip
 
 
@@ -101,8 +106,8 @@ def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> It
     for seq, digest, *values in found:
         row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
         usage = {name: count for name in LEAVES if (count := row.pop(name)) is not None}
-        for name in ("cost", "vendor_cost", "flagship_cost", "held"):
-            row[name] = show(row[name])
+        for name in ("cost", "vendor_cost", "flagship_cost", "held", "list_cost"):
+            row[name] = None if row[name] is None else show(row[name])
         row["at"] = moment(row["at"]).isoformat(timespec="microseconds").replace("+00:00", "Z")
         row["tags"] = orjson.loads(row["tags"])
         row["final"] = bool(row["final"])
@@ -201,34 +206,43 @@ def _count_anew(connection: sqlite3.Connection, budget: Budget, start: int, rate
     return total
 
 
+def free_taken(connection: sqlite3.Connection, span: FreeSpan) -> FreeTaken:
+    """What the rows of a span took from a free quota; a row that took nothing has NULL."""
+    names = ", ".join("?" * len(span.models))
+    query = f"""SELECT count(*), ifnull(sum(free_tokens), 0) FROM ledger WHERE free_tokens IS NOT NULL
+        AND vendor = ? AND model IN ({names}) AND at >= ? AND at < ?"""  # noqa: S608 (fixed text)
+    return FreeTaken(*connection.execute(query, (span.vendor, *span.models, span.since, span.until)).fetchone())
+
+
 # What a report may be grouped by, as SQL; a key's name is only unique within its team.
 GROUPS: Mapping[str, str] = {
     "team": "team", "key": "team || '/' || key", "route": "route", "model": "model", "vendor": "vendor",
     "tier": "tier", "outcome": "outcome", "day": "date(at / 1000000, 'unixepoch')",
 }  # fmt: skip
-_SUMMED = """count(*), sum(final), sum(cost),
+_TOKENS = ", ".join(" + ".join(f"ifnull(sum({leaf}), 0)" for leaf in leaves) for leaves in KINDS.values())
+_SUMMED = f"""count(*), sum(final), sum(cost),
     sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
-    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), ifnull(sum(input_fresh), 0), ifnull(sum(cache_read), 0),
-    ifnull(sum(cache_write_5m), 0) + ifnull(sum(cache_write_1h), 0), ifnull(sum(output_text), 0),
-    ifnull(sum(output_reasoning), 0)"""
-SUMMED = (
-    "attempts", "requests", "cost", "saved", "estimated_cost", "input", "cache_read", "cache_write", "output",
-    "reasoning",
-)  # fmt: skip
+    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}"""
+SUMMED = ("attempts", "requests", "cost", "saved", "estimated_cost", *KINDS)
+# Prompt tokens as estimated and as billed, of the attempts where both are known.
+_BILLED = " + ".join(f"ifnull({leaf}, 0)" for leaf in INPUTS)
+_BOTH = f"basis <> 'estimated' AND outcome <> 'error' AND prompt_estimate IS NOT NULL AND {_BILLED} > 0"
+_PROMPTS = ", ".join(f"sum(CASE WHEN {_BOTH} THEN {tokens} ELSE 0 END)" for tokens in ("prompt_estimate", _BILLED))
+PROMPTS = ("prompt_estimate", "prompt_billed")
 
 
 def sums(
     connection: sqlite3.Connection, by: Sequence[str], since: int | None = None, until: int | None = None
 ) -> Iterator[tuple[Any, ...]]:
-    """Sums over the attempts that began in [since, until), as (*groups, currency, *SUMMED); amounts are nano-units. In
-    the order of days where they are asked for, else the dearest first.
+    """Sums over the attempts that began in [since, until), as (*groups, currency, *SUMMED, *PROMPTS); amounts are
+    nano-units. In the order of days where they are asked for, else the dearest first.
     """
     names = [*(GROUPS[name] for name in by), "currency"]
     places = ", ".join(str(i) for i in range(1, len(names) + 1))
     order = f"{by.index('day') + 1}, sum(cost) DESC" if "day" in by else "sum(cost) DESC"
     bounds = [(sign, at) for sign, at in ((">=", since), ("<", until)) if at is not None]
     where = " AND ".join(f"at {sign} ?" for sign, _ in bounds) or "true"
-    query = f"""SELECT {", ".join(names)}, {_SUMMED} FROM ledger WHERE {where}
+    query = f"""SELECT {", ".join(names)}, {_SUMMED}, {_PROMPTS} FROM ledger WHERE {where}
         GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
     yield from connection.execute(query, [at for _, at in bounds])
 

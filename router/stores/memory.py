@@ -71,7 +71,7 @@ class MemoryAccounts:
             counter = self._find(account, start)
             if counter is None:  # the window turned since the caller looked: look again
                 return False
-            if budget.on_exceed == "refuse" and nano > budget.limit - counter.settled - counter.held:
+            if budget.on_exceed == "refuse" and nano > max(0, budget.limit - counter.settled - counter.held):
                 return False
             found.append((counter, nano))
         for counter, nano in found:

@@ -6,7 +6,7 @@ rebuilt from the ledger, so the ledger is written first and accounts follow.
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from router.core.entry import Attempt, Charges, Entry
 from router.core.limits import Budget, BudgetState
@@ -29,6 +29,22 @@ class StoredKey:
     revoked: int | None = None
 
 
+class FreeSpan(NamedTuple):
+    """Which rows may have taken from one free quota: a vendor's models, of the attempts that began in [since, until)."""
+
+    vendor: str
+    models: tuple[str, ...]
+    since: int  # microseconds since 1970
+    until: int
+
+
+class FreeTaken(NamedTuple):
+    """What they took."""
+
+    rows: int
+    tokens: int
+
+
 class Accounts(Protocol):
     """Money set aside and spent, per budget and window. Every call is atomic."""
 
@@ -36,7 +52,9 @@ class Accounts(Protocol):
         """The budgets as they stand."""
 
     async def reserve(self, hold_id: str, budgets: Sequence[Budget], holds: Charges) -> bool:
-        """Set `holds` aside in all accounts or in none; False if one cannot pay. Idempotent by `hold_id`."""
+        """Set `holds` aside in all accounts or in none; False if one cannot pay. Nothing can always be paid. Idempotent by
+        `hold_id`.
+        """
 
     async def settle(self, hold_id: str, charges: Charges) -> None:
         """Replace a hold by what was spent. Idempotent: an unknown or settled `hold_id` changes nothing."""
@@ -62,6 +80,9 @@ class Ledger(Protocol):
 
     async def spent(self, accounts: Iterable[tuple[Budget, int]]) -> Mapping[str, int]:
         """What each budget's account has settled in the window that starts at the given instant."""
+
+    async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
+        """What rows took from free quotas, for each span."""
 
     async def totals(self, since: int | None = None, until: int | None = None) -> list["Total"]:
         """Every sum that metrics start from; for a span of time [since, until), the same counted from its rows."""
@@ -112,11 +133,13 @@ class Total:
         self.vendor_cost += entry.vendor_cost
         self.estimated_cost += entry.cost if entry.basis == "estimated" else 0
         self.saved += entry.saved
-        self.input += usage.input_fresh or 0
-        self.cache_read += usage.cache_read or 0
-        self.cache_write += (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
-        self.output += usage.output_text or 0
-        self.reasoning += usage.output_reasoning or 0
+        read, written = usage.cache_read or 0, (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+        reasoning = usage.output_reasoning or 0
+        self.input += usage.input_total - read - written
+        self.cache_read += read
+        self.cache_write += written
+        self.output += usage.output_total - reasoning
+        self.reasoning += reasoning
 
 
 SUMS = (

@@ -60,13 +60,40 @@ STEPS: tuple[str, ...] = (
         created INTEGER NOT NULL, expires INTEGER, revoked INTEGER
     );
     """,
+    # 2: more leaves, the vendor's own charge, the tier that served it, free quotas, what the prompt was estimated at
+    """
+    ALTER TABLE ledger ADD COLUMN input_audio INTEGER;
+    ALTER TABLE ledger ADD COLUMN input_image INTEGER;
+    ALTER TABLE ledger ADD COLUMN input_prepaid INTEGER;
+    ALTER TABLE ledger ADD COLUMN output_audio INTEGER;
+    ALTER TABLE ledger ADD COLUMN output_image INTEGER;
+    ALTER TABLE ledger ADD COLUMN output_rejected INTEGER;
+    ALTER TABLE ledger ADD COLUMN output_prepaid INTEGER;
+    ALTER TABLE ledger ADD COLUMN searches INTEGER;
+    ALTER TABLE ledger ADD COLUMN images INTEGER;
+    ALTER TABLE ledger ADD COLUMN list_cost INTEGER;
+    ALTER TABLE ledger ADD COLUMN service_tier TEXT;
+    ALTER TABLE ledger ADD COLUMN free_tokens INTEGER;
+    ALTER TABLE ledger ADD COLUMN prompt_estimate INTEGER;
+    ALTER TABLE ledger ADD COLUMN prompt_high INTEGER;
+    CREATE INDEX ledger_free ON ledger (vendor, model, at) WHERE free_tokens IS NOT NULL;
+    """,
 )
 VERSION = len(STEPS)
 
-# The ledger's columns as they are inserted and hashed, in order; `seq` and `hash` come from the ledger itself.
-COLUMNS = (
+_FIRST = (
     "id", "request_id", "attempt", "at", "team", "key", "route", "model", "vendor", "tier", "outcome", "basis",
     "input_fresh", "cache_read", "cache_write_5m", "cache_write_1h", "output_text", "output_reasoning",
     "cost", "currency", "vendor_cost", "vendor_currency", "flagship_cost", "held", "price", "reason", "tags", "final",
     "first_byte_ms", "total_ms",
 )  # fmt: skip
+# Those that a later step added, in the order of the steps. All may be NULL, and are where nobody knew them yet.
+_LATER = (
+    "input_audio", "input_image", "input_prepaid", "output_audio", "output_image", "output_rejected", "output_prepaid",
+    "searches", "images", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
+)  # fmt: skip
+# The ledger's columns as they are inserted and hashed, in order; `seq` and `hash` come from the ledger itself.
+COLUMNS = (*_FIRST, *_LATER)
+ALWAYS_HASHED = len(_FIRST)
+"""So many columns are always hashed; those after them up to the last that is not NULL, so that a row keeps its hash when
+a step adds columns behind it."""

@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from router.stores.ledgerfile import (
     add_key,
     chain,
     connect,
+    free_taken,
     migrate,
     open_attempts,
     read_keys,
@@ -37,7 +38,7 @@ from router.stores.ledgerfile import (
     totals,
     values_of,
 )
-from router.stores.ports import SUMS, Labels, StoredKey, StoreDown, Total, labels_of
+from router.stores.ports import SUMS, FreeSpan, FreeTaken, Labels, StoredKey, StoreDown, Total, labels_of
 from router.stores.schema import COLUMNS
 
 T = TypeVar("T")
@@ -234,6 +235,9 @@ class SqliteLedger:
                 return spent(connection, wanted, rates or {})
 
         return await asyncio.to_thread(query)
+
+    async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
+        return await self._read(lambda connection: [free_taken(connection, span) for span in spans])
 
     # Keys
 

@@ -28,6 +28,7 @@ VENDOR = Vendor(
     quirks=Quirks(
         faults=FAULTS,
         phrases=(("range of input length should be", Fault.CONTEXT_TOO_LONG),),
+        thinking=(("qwen3", "enable"), ("qwen-plus", "enable"), ("qwen-turbo", "enable"), ("qwen-flash", "enable")),
         ranges={"temperature": (0, 1.99), "top_p": (0.01, 1)},
     ),
 )

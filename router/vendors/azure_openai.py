@@ -9,6 +9,8 @@ VENDOR = Vendor(
     name="azure-openai",
     base_url="",
     currency="USD",
-    quirks=Quirks(cap_field="max_completion_tokens", one_cap_field=True, key_header="api-key"),
+    quirks=Quirks(
+        cap_field="max_completion_tokens", one_cap_field=True, key_header="api-key", thinking=openai.THINKING
+    ),
     exact_models=openai.EXACT,
 )

@@ -28,5 +28,9 @@ VENDOR = Vendor(
     name="bytedance",
     base_url="https://ark.cn-beijing.volces.com/api/v3",
     currency="CNY",
-    quirks=Quirks(faults=FAULTS, phrases=(("exceeds the maximum length", Fault.CONTEXT_TOO_LONG),)),
+    quirks=Quirks(
+        faults=FAULTS,
+        phrases=(("exceeds the maximum length", Fault.CONTEXT_TOO_LONG),),
+        thinking=(("doubao-seed", "type"),),
+    ),
 )

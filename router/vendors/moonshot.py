@@ -27,6 +27,7 @@ VENDOR = Vendor(
             ("exceeded model token limit", Fault.CONTEXT_TOO_LONG),
             ("input token length too long", Fault.CONTEXT_TOO_LONG),
         ),
+        thoughts_back=True,
         usage_also_at=("choices.0.usage",),
     ),
 )

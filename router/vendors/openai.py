@@ -1,5 +1,7 @@
 """OpenAI (platform.openai.com/docs/api-reference). Its newer models refuse `max_tokens`; all take `max_completion_tokens`."""
 
+from typing import Literal
+
 from router.core.catalog import Quirks, Vendor
 
 # Which vocabulary a model counts with, by the longest prefix of its name (tiktoken.model, 0.14; gpt-6 is unpublished and
@@ -17,10 +19,19 @@ EXACT = (
     ("o4", "o200k_base"),
 )
 
+# Models that take `reasoning_effort`; the others refuse it.
+THINKING: tuple[tuple[str, Literal["effort"]], ...] = (
+    ("gpt-5", "effort"),
+    ("gpt-6", "effort"),
+    ("o1", "effort"),
+    ("o3", "effort"),
+    ("o4", "effort"),
+)
+
 VENDOR = Vendor(
     name="openai",
     base_url="https://api.openai.com/v1",
     currency="USD",
-    quirks=Quirks(cap_field="max_completion_tokens", one_cap_field=True),
+    quirks=Quirks(cap_field="max_completion_tokens", one_cap_field=True, thinking=THINKING),
     exact_models=EXACT,
 )

@@ -21,6 +21,7 @@ VENDOR = Vendor(
             ("no credits", Fault.QUOTA_EXHAUSTED),
         ),
         cost_field=("cost_in_usd_ticks", 10),
+        searches_at="num_sources_used",
     ),
     counting=Counting(factor_high=1300, hidden=400, hidden_tools=400),
 )

@@ -27,6 +27,7 @@ VENDOR = Vendor(
     currency="CNY",
     quirks=Quirks(
         one_cap_field=True,
+        thinking=(("glm-4.5", "type"), ("glm-4.6", "type"), ("glm-4.7", "type"), ("glm-5", "type")),
         ranges={"temperature": (0.01, 0.99), "top_p": (0.01, 0.99)},
         faults=FAULTS,
         finishes={

@@ -52,5 +52,14 @@ ENTRIES = [
     entry(2, {"team": "support", "model": "large", "tier": "flagship"}, cost=15_000),
     entry(3, {"at": NOON + DAY}, outcome="error", usage=Usage(), cost=0, final=False),
     entry(4, {"at": NOON + DAY}, basis="estimated", usage=Usage(input_fresh=7, cache_write_5m=4, output_text=1)),
-    entry(5, {"at": NOON + DAY, "key": "ci"}, outcome="left", basis="estimated", cost=20_000),
+    entry(
+        5,
+        {"at": NOON + DAY, "key": "ci", "prompt_estimate": 9, "prompt_high": 12},
+        outcome="left",
+        basis="estimated",
+        cost=20_000,
+        list_cost=140_001,
+        service_tier="flex",
+        free_tokens=4,
+    ),
 ]

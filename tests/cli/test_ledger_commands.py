@@ -13,7 +13,7 @@ import pytest
 from small_ledger import entry
 
 from router.core.entry import row as as_exported
-from router.stores.schema import COLUMNS
+from router.stores.schema import COLUMNS, STEPS, VERSION
 from router.stores.sqlite import SqliteLedger
 
 CONTRACT = {
@@ -27,9 +27,14 @@ def exported(run, *options):
     return [json.loads(line) for line in run("ledger", "export", *options).stdout.splitlines()]
 
 
-def test_an_exported_row_has_exactly_the_contracts_fields_and_two_more(run, ledger):
+MORE = {
+    "flagship_cost", "final", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
+}  # fmt: skip
+
+
+def test_an_exported_row_has_exactly_the_contracts_fields_and_some_more(run, ledger):
     ledger()
-    assert {frozenset(row) for row in exported(run)} == {frozenset(CONTRACT | {"flagship_cost", "final"})}
+    assert {frozenset(row) for row in exported(run)} == {frozenset(CONTRACT | MORE)}
 
 
 def test_exported_rows_are_the_entries_as_they_were_closed(run, ledger):
@@ -141,6 +146,15 @@ def test_migrate_makes_the_store_and_then_has_nothing_to_do(run, store):
     assert "was empty" in run("migrate").stdout
     assert store.stat().st_mode & 0o777 == 0o600
     assert "already" in run("migrate").stdout
+
+
+def test_an_earlier_store_is_to_be_migrated_first_and_then_is_read(run, store):
+    with closing(sqlite3.connect(store)) as connection:
+        connection.executescript(f"BEGIN; {STEPS[0]} PRAGMA user_version=1; COMMIT;")
+    for words in (["ledger", "export"], ["ledger", "verify"], ["report"]):
+        assert "farebox migrate" in run(*words, code=1).stderr
+    assert run("migrate").stdout.endswith(f"schema {VERSION}, was 1\n")
+    assert run("ledger", "verify").stdout == "the ledger is empty\n"
 
 
 def test_migrate_leaves_a_newer_store_alone(run, store):

@@ -84,3 +84,27 @@ def test_amounts_are_exact_beyond_what_a_float_holds(run, ledger):
     ledger([entry(1, cost=9_007_199_254_740_993), entry(2, cost=1)])
     told = json.loads(run("report", "--format", "json").stdout)
     assert told["totals"][0]["cost"] == "9007199.254740994"
+
+
+def test_a_report_by_model_sets_the_estimates_against_what_was_billed(run, ledger):
+    """Over the rows where a vendor said what the prompt came to, cached tokens too, and an estimate is known."""
+
+    def estimated(number, tokens, **more):
+        return entry(number, {"prompt_estimate": tokens, "prompt_high": 2 * tokens}, **more)
+
+    ledger(
+        [
+            estimated(1, 12),
+            estimated(2, 12, outcome="left", basis="vendor_cost"),
+            estimated(3, 99, basis="estimated"),
+            estimated(4, 99, outcome="error"),
+            entry(5),
+            entry(6, {"model": "large"}),
+        ]
+    )
+    told = json.loads(run("report", "--by", "model", "--format", "json").stdout)
+    shown = {row["model"]: (row["prompt_estimate"], row["prompt_billed"], row["prompt_error"]) for row in told["rows"]}
+    assert shown == {"small": (24, 26, -0.0769), "large": (None, None, None)}
+    assert told["totals"][0]["prompt_billed"] == 26
+    assert "prompt billed" in run("report", "--by", "team,model").stdout
+    assert "prompt" not in run("report", "--by", "team").stdout

@@ -1,52 +1,76 @@
 """Prices times usages times dates, against an independent calculation in decimals."""
 
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Decimal, localcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.limits import micros
-from router.core.money import Rate, amount_nano, nano_from_pico, price_pico, show, show_price
-from router.core.prices import Facts, Price, Rates, Span, Timeline, Unpriced, When
+from router.core.money import Rate, amount_nano, nano_from_pico, price_pico, scaled, show, show_price
+from router.core.prices import EACH, PER_TOKEN, Facts, Price, Rates, Span, Timeline, Unpriced, When
+from router.core.rates import PLACES
 from router.core.usage import LEAVES, Usage
 
 amounts = st.decimals(min_value=0, max_value=1000, places=6, allow_nan=False, allow_infinity=False)
 counts = st.none() | st.integers(0, 10**9)
 usages = st.builds(Usage, **dict.fromkeys(LEAVES, counts))
+blank = st.none() | amounts
+each = st.none() | st.decimals(min_value=0, max_value=5, places=12, allow_nan=False, allow_infinity=False)
 rates_written = st.fixed_dictionaries(
     {
         "input": amounts,
         "output": amounts,
-        "cache_read": st.none() | amounts,
-        "cache_write_5m": st.none() | amounts,
-        "cache_write_1h": st.none() | amounts,
-        "reasoning": st.none() | amounts,
+        **dict.fromkeys((*PER_TOKEN[1:6], *PER_TOKEN[7:]), blank),
+        "per_request": each,
+        "per_search": st.decimals(min_value=0, max_value=5, places=12),
+        "per_image": st.decimals(min_value=0, max_value=5, places=12),
     }
 )
 exchange = st.decimals(min_value="0.000001", max_value=10000, places=6, allow_nan=False, allow_infinity=False)
 
 
+def rates_of(written):
+    pico = {
+        name: None if value is None else scaled(value, PLACES) if name in EACH else price_pico(value)
+        for name, value in written.items()
+    }
+    return Rates(**pico)
+
+
 def by_hand(written, usage, rate):
     """The bill as finance would work it out: in decimals, per million, rounded up once at the ninth place."""
-    write = written["cache_write_5m"] if written["cache_write_5m"] is not None else written["input"]
+
+    def first(*names):
+        return next(written[name] for name in names if written[name] is not None)
+
     per_million = {
         "input_fresh": written["input"],
-        "cache_read": written["cache_read"] if written["cache_read"] is not None else written["input"],
-        "cache_write_5m": write,
-        "cache_write_1h": written["cache_write_1h"] if written["cache_write_1h"] is not None else write,
+        "cache_read": first("cache_read", "input"),
+        "cache_write_5m": first("cache_write_5m", "input"),
+        "cache_write_1h": first("cache_write_1h", "cache_write_5m", "input"),
+        "input_audio": first("input_audio", "input"),
+        "input_image": first("input_image", "input"),
         "output_text": written["output"],
-        "output_reasoning": written["reasoning"] if written["reasoning"] is not None else written["output"],
+        "output_reasoning": first("reasoning", "output"),
+        "output_audio": first("output_audio", "output"),
+        "output_image": first("output_image", "output"),
+        "output_rejected": written["output"],
     }
-    total = sum((Decimal(getattr(usage, leaf) or 0) * price for leaf, price in per_million.items()), Decimal(0))
-    return (total * rate / 10**6 * 10**9).to_integral_value(ROUND_CEILING)
+    total = sum((Decimal(getattr(usage, leaf) or 0) * price for leaf, price in per_million.items()), Decimal(0)) / 10**6
+    total += (usage.searches or 0) * written["per_search"] + (usage.images or 0) * written["per_image"]
+    if any(usage.as_dict().values()):
+        total += written["per_request"] or 0
+    return (total * rate * 10**9).to_integral_value(ROUND_CEILING)
 
 
 @given(rates_written, usages, exchange)
 def test_a_charge_is_what_finance_works_out_in_decimals(written, usage, rate):
-    rates = Rates(**{name: None if value is None else price_pico(value) for name, value in written.items()})
-    assert nano_from_pico(rates.cost_pico(usage), Rate.of(rate)) == by_hand(written, usage, rate)
+    with localcontext() as context:
+        context.prec = 60
+        expected = by_hand(written, usage, rate)
+    assert nano_from_pico(rates_of(written).cost_pico(usage), Rate.of(rate)) == expected
 
 
 @given(

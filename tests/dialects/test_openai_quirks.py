@@ -7,9 +7,9 @@ from router.core.catalog import Quirks
 from router.core.failure import Fault
 from router.core.usage import Usage
 from router.dialects.openai_errors import error
+from router.dialects.openai_plain import Plain
 from router.dialects.openai_stream import Tap
 from router.dialects.openai_usage import usage_of
-from router.relay import Plain
 from router.vendors import MODULES, find
 
 
@@ -150,14 +150,14 @@ def test_an_answer_that_ends_in_a_failure_with_nothing_in_it_is_that_failure(nam
     reader = Plain(find(name).quirks)
     message = {"role": "assistant", "content": ""}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": counts(9, 0)}
-    assert reader.read(jsonio.dumps(body)) is None
+    assert not reader.read(jsonio.dumps(body))
     assert (reader.failure.fault, reader.usage.input_total) == (fault, 9)
 
 
 def test_a_filter_that_ended_an_answer_which_had_begun_is_the_callers_to_read():
     body = {"choices": [{"message": {"content": "part"}, "finish_reason": "sensitive"}]}
     reader = Plain(find("zhipu").quirks)
-    assert reader.read(jsonio.dumps(body)) == body and reader.failure is None
+    assert reader.read(jsonio.dumps(body)) and reader.told == body and reader.failure is None
 
 
 @pytest.mark.parametrize(

@@ -42,20 +42,6 @@ CLOCK = {
 
 
 @pytest.fixture
-async def mock():
-    vendors = MockVendors(pace=0, clock=lambda: 1_790_000_000.5)
-    vendors.url = await vendors.start()
-    yield vendors
-    await vendors.stop()
-
-
-@pytest.fixture
-async def http():
-    async with aiohttp.ClientSession(headers={"Authorization": "Bearer sk-any"}) as session:
-        yield session
-
-
-@pytest.fixture
 async def sdk(mock):
     async with openai.AsyncOpenAI(base_url=f"{mock.url}/openai/v1", api_key="sk-any", max_retries=0) as client:
         yield client
@@ -179,7 +165,7 @@ async def test_a_stop_sequence_ends_the_answer_before_it(mock, http):
     body = await chat(http, mock, "Tell me about queues", stop=[stop, "never said"])
     assert body["choices"][0]["message"]["content"] == whole[: whole.index(stop)]
     assert body["choices"][0]["finish_reason"] == "stop"
-    assert until(("ab", "cd", "ef"), ("de",)) == (("ab", "c"), True)
+    assert until(("ab", "cd", "ef"), ("de",)) == (("ab", "c"), "de")
 
 
 async def test_logprobs_cover_every_token(mock, http):
@@ -561,6 +547,8 @@ async def test_the_bill_is_shown_with_totals_and_can_be_cleared(mock, http):
         "cached_tokens": 5,
         "output_tokens": 11,
         "reasoning_tokens": 2,
+        "cache_written_tokens": 0,
+        "cache_written_1h_tokens": 0,
     }
     assert [(m["vendor"], m["model"], m["requests"]) for m in bill["models"]] == [
         ("alibaba", "gpt-4o", 2),
@@ -580,7 +568,10 @@ async def test_the_page_names_every_knob(mock, http):
         "out",
         "in",
         "cached",
+        "written",
+        "written1h",
         "reasoning",
+        "filtered",
         "delay",
         "gap",
         "status",

@@ -9,51 +9,13 @@ import pytest
 from fakes import budget
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlite_rows import AT, all_rows, attempt, entry, opened
 
-from router.core.entry import Attempt, Entry
 from router.core.limits import micros, moment
-from router.core.usage import Usage
+from router.core.usage import INPUTS, KINDS, LEAVES, OUTPUTS, Usage
 from router.stores.ledgerfile import connect, migrate, rows, verify
 from router.stores.ports import SUMS, StoredKey, StoreDown, Total, labels_of
 from router.stores.sqlite import SqliteLedger
-
-AT = 1_795_000_000_000_000
-
-
-def attempt(number=1, team="search", key="app", nano=500, holds=(), at=AT, **more):
-    told = {
-        "id": f"fb-{number:06d}.1", "request_id": f"fb-{number:06d}", "number": 1, "at": at, "team": team, "key": key,
-        "route": "auto", "model": "small", "vendor": "check", "tier": "cheap", "price": "USD 1/2", "currency": "USD",
-        "vendor_currency": "CNY", "held": nano, "held_vendor": 7 * nano, "held_flagship": 9 * nano, "holds": holds,
-        "bound": Usage(100, output_text=50), "reason": "cheapest of 1",
-    }  # fmt: skip
-    return Attempt(**(told | more))
-
-
-def entry(number=1, cost=300, outcome="ok", basis="reported", charges=(), usage=None, **more):
-    return Entry(
-        attempt(number, **more), outcome, basis, usage or Usage(10, 2, None, None, 5, 1), cost, 7 * cost, 10 * cost,
-        charges, first_byte_ms=12, total_ms=34,
-    )  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def opened(path):
-    ledger = SqliteLedger(path)
-    ledger.start()
-    try:
-        yield ledger
-    finally:
-        await ledger.stop()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "farebox.db"
-
-
-async def all_rows(ledger):
-    return [row async for _, row in ledger.entries(limit=-1)]
 
 
 async def test_a_row_is_exported_with_exactly_the_fields_of_the_contract(path):
@@ -67,7 +29,8 @@ async def test_a_row_is_exported_with_exactly_the_fields_of_the_contract(path):
         "basis": "reported", "usage": {"input_fresh": 10, "cache_read": 2, "output_text": 5, "output_reasoning": 1},
         "cost": "0.0000003", "currency": "USD", "vendor_cost": "0.0000021", "vendor_currency": "CNY",
         "flagship_cost": "0.000003", "held": "0.0000005", "price": "USD 1/2", "reason": "cheapest of 1", "tags": {},
-        "final": True, "first_byte_ms": 12, "total_ms": 34, "hash": row["hash"],
+        "final": True, "first_byte_ms": 12, "total_ms": 34, "prompt_estimate": None, "prompt_high": None,
+        "service_tier": None, "free_tokens": None, "list_cost": None, "hash": row["hash"],
     }  # fmt: skip
     assert len(row["hash"]) == 64
 
@@ -104,7 +67,13 @@ async def test_an_attempt_that_a_dead_process_left_open_is_charged_at_its_hold(p
 @settings(max_examples=20, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(1, 30), st.integers(0, 10**9), st.sampled_from(["ok", "error", "cut"]), st.booleans()),
+        st.tuples(
+            st.integers(1, 30),
+            st.integers(0, 10**9),
+            st.sampled_from(["ok", "error", "cut"]),
+            st.booleans(),
+            st.builds(Usage, **dict.fromkeys(LEAVES, st.none() | st.integers(0, 10**9))),
+        ),
         max_size=40,
     )
 )
@@ -114,7 +83,8 @@ def test_the_sums_are_always_those_of_the_rows(tmp_path_factory, closes):
     async def run():
         async with opened(path) as ledger:
             entries = [
-                entry(number, cost, outcome, "estimated" if e else "reported") for number, cost, outcome, e in closes
+                entry(number, cost, outcome, "estimated" if e else "reported", usage=usage)
+                for number, cost, outcome, e, usage in closes
             ]
             await asyncio.gather(*(ledger.close(item) for item in entries))
             expected = {}
@@ -123,10 +93,12 @@ def test_the_sums_are_always_those_of_the_rows(tmp_path_factory, closes):
                 if item.attempt.id not in seen:
                     seen.add(item.attempt.id)
                     expected.setdefault(labels_of(item), Total(*labels_of(item))).add(item)
-            found = {total.labels: total for total in await ledger.totals()}
-            assert {k: [getattr(t, n) for n in SUMS] for k, t in found.items()} == {
-                k: [getattr(t, n) for n in SUMS] for k, t in expected.items()
-            }
+            sums = {k: [getattr(t, n) for n in SUMS] for k, t in expected.items()}
+            for found in (
+                await ledger.totals(),
+                await ledger.totals(since=0),
+            ):  # those that are kept; counted from the rows
+                assert {t.labels: [getattr(t, n) for n in SUMS] for t in found} == sums
 
     asyncio.run(run())
 
@@ -151,6 +123,16 @@ async def test_a_changed_or_removed_row_is_found(path, damage):
         connection.execute(damage)
         connection.commit()
         assert not all(good for _, good in verify(connection))
+
+
+def test_every_token_is_counted_under_one_kind():
+    leaves = Usage(**{leaf: 2**place for place, leaf in enumerate(LEAVES)})
+    total = Total(*labels_of(entry()))
+    total.add(entry(usage=leaves))
+    assert {kind: getattr(total, kind) for kind in KINDS} == {
+        kind: sum(getattr(leaves, leaf) for leaf in parts) for kind, parts in KINDS.items()
+    }
+    assert sorted(leaf for parts in KINDS.values() for leaf in parts) == sorted({*INPUTS, *OUTPUTS})
 
 
 async def test_a_budget_that_is_new_knows_what_its_window_has_cost(path):

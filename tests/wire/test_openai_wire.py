@@ -9,8 +9,8 @@ from router.core.catalog import Quirks
 from router.core.failure import CALLERS_FAULT
 from router.core.sse import data_of, events
 from router.dialects.openai_errors import error
+from router.dialects.openai_plain import Plain
 from router.dialects.openai_stream import Tap
-from router.relay import Plain
 from router.vendors import find
 
 HERE = Path(__file__).parent
@@ -121,7 +121,7 @@ def check_said(expect, parts, quirks):
 def test_a_plain_answer_is_read(file):
     case = json.loads(file.read_text())
     expect, reader = case["expect"], Plain(quirks_of(file))
-    assert reader.read(wire(case["body"])) == case["body"]
+    assert reader.read(wire(case["body"])) and reader.told == case["body"]
     assert record(reader) == expect["usage"]
     assert (reader.failure and reader.failure.fault) == expect.get("error_class")
     parts = [(choice["message"], choice.get("finish_reason")) for choice in case["body"]["choices"]]
@@ -131,14 +131,14 @@ def test_a_plain_answer_is_read(file):
 def test_an_answer_of_embeddings_is_read():
     case = json.loads((HERE / "openai_chat/embedding.json").read_text())
     reader = Plain()
-    assert reader.read(wire(case["body"])) == case["body"]
+    assert reader.read(wire(case["body"])) and reader.told == case["body"]
     assert record(reader) == case["expect"]["usage"]
 
 
 def test_an_answer_behind_the_blank_lines_of_a_vendor_under_load_is_read():
     file = HERE / "deepseek/nonstream_keepalive.txt"
     reader = Plain(quirks_of(file))
-    assert reader.read(file.read_bytes())["choices"][0]["message"]["content"] == "ok"
+    assert reader.read(file.read_bytes()) and reader.told["choices"][0]["message"]["content"] == "ok"
     assert (reader.usage.input_total, reader.usage.output_total) == (3, 1)
 
 
@@ -150,7 +150,7 @@ def test_an_error_is_told_from_every_other(file):
         failure = error(case["status"], raw, case["headers"], quirks)
     else:
         reader = Plain(quirks)
-        assert reader.read(raw) is None
+        assert not reader.read(raw)
         failure = reader.failure
     assert failure.fault == case["expect"]["error_class"]
     assert failure.message not in {"", "no message"}

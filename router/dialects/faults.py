@@ -1,0 +1,67 @@
+"""Whose fault an error is, told by its code, then its type; by its words only where neither says more than "bad request";
+then by its status. What the codes mean is the dialect's and the vendor's to say.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.core.catalog import Quirks
+from router.core.failure import Fault
+from router.core.usage import count
+
+# Said of many things, so it counts only where the status says nothing, as in the middle of a stream.
+VAGUE: Mapping[str, Fault] = {"invalid_request_error": Fault.BAD_REQUEST}
+BY_STATUS: Mapping[int, Fault] = {
+    401: Fault.AUTH,
+    402: Fault.QUOTA_EXHAUSTED,
+    403: Fault.PERMISSION,
+    404: Fault.NOT_FOUND,
+    408: Fault.TIMEOUT,
+    429: Fault.RATE_LIMITED,
+    503: Fault.OVERLOADED,
+    504: Fault.TIMEOUT,
+    529: Fault.OVERLOADED,
+}
+
+Phrases = tuple[tuple[str, Fault], ...]
+
+
+def classify(
+    code: Any, kind: Any, message: Any, status: int, quirks: Quirks, faults: Mapping[str, Fault], phrases: Phrases
+) -> Fault:
+    """The fault that a code, a type and a message stand for; what the vendor is known for goes before its dialect."""
+    fault = _by_name(code, quirks, faults) or _by_name(kind, quirks, faults)
+    if fault is None or fault is Fault.BAD_REQUEST:
+        text = str(message).lower()
+        fault = next((found for phrase, found in (*quirks.phrases, *phrases) if phrase in text), fault)
+    if fault is None and status >= 400:
+        return by_status(status)
+    if fault is None and (number := count(code)) is not None and 400 <= number < 600:
+        return by_status(number)
+    return fault or VAGUE.get(str(kind)) or VAGUE.get(str(code)) or Fault.SERVER
+
+
+def _by_name(told: Any, quirks: Quirks, faults: Mapping[str, Fault]) -> Fault | None:
+    """By a code or type as it is, then by what stands before its last dot, and so on: `A.B.C`, `A.B`, `A`."""
+    name = "" if told is None else str(told)
+    while name:
+        if (fault := quirks.faults.get(name) or faults.get(name)) is not None:
+            return fault
+        name = name.rpartition(".")[0]
+    return None
+
+
+def by_status(status: int) -> Fault:
+    """What a status alone says."""
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    return Fault.BAD_REQUEST if 400 <= status < 500 else Fault.SERVER
+
+
+def wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the vendor wants to be asked again."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        value = headers.get(name, "")
+        if value.isascii() and value.replace(".", "", 1).isdigit():
+            return float(value) / unit
+    return None

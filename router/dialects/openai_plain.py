@@ -1,0 +1,89 @@
+"""Plain answers of the OpenAI wire to its own clients: the body passes, with its usage read and the cost added."""
+
+from collections.abc import Mapping
+
+from router.core import jsonio
+from router.core.catalog import Quirks
+from router.core.failure import Failure, Fault
+from router.core.usage import ContradictoryUsage, Usage
+from router.dialects import openai_errors, openai_usage
+from router.dialects.openai_errors import PLAIN
+from router.dialects.openai_stream import Tap
+from router.dialects.pieces import Bill
+
+
+def _no_bill(_: Usage) -> bytes:
+    return b""
+
+
+class Plain:
+    """Reads a plain answer: the whole body, then its usage."""
+
+    __slots__ = (
+        "_bill", "_pieces", "_quirks", "done", "failure", "service_tier", "told", "usage", "usage_told", "vendor_cost_nano",
+    )  # fmt: skip
+    usage_final = True
+
+    def __init__(self, quirks: Quirks = PLAIN, bill: Bill = _no_bill) -> None:
+        self._pieces: list[bytes] = []
+        self._quirks = quirks
+        self._bill = bill
+        self.told: Mapping[str, object] = {}
+        self.done = False
+        self.usage: Usage | None = None
+        self.usage_told: Mapping[str, object] = {}  # the same as the vendor wrote it
+        self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
+        self.service_tier: str | None = None
+        self.failure: Failure | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._pieces.append(chunk)
+        return b""
+
+    def finish(self) -> bytes:
+        self.read(b"".join(self._pieces))
+        return b""
+
+    def read(self, raw: bytes) -> bool:
+        """Whether this is an answer; else `failure` says why not."""
+        self._pieces = [raw]
+        try:
+            told = jsonio.loads_reply(raw)
+        except jsonio.NotJson:
+            self.failure = Failure(Fault.GARBAGE, "the answer is not JSON", 200)
+            return False
+        if not isinstance(told, dict):
+            self.failure = Failure(Fault.GARBAGE, "the answer is not a JSON object", 200)
+            return False
+        self.told = told
+        self._consumed(told)
+        self.failure = openai_errors.failure_of(told, 200, {}, self._quirks)
+        if self.failure is not None:
+            return False
+        failure, carried = openai_errors.finish_failure(told, self._quirks), openai_errors.carries(told)
+        if failure is not None and not (failure.callers and carried):
+            self.failure = failure  # a part of an answer is passed on, and written down as what it is
+        self.done = self.failure is None or carried
+        return self.done
+
+    def shown(self, raw: bytes) -> bytes:
+        """The answer as the client gets it."""
+        members = self._bill(self.usage) if self.usage is not None else b""
+        return openai_usage.with_cost(raw, self.told, self.usage_told, members) if members else raw
+
+    def _consumed(self, told: Mapping[str, object]) -> None:
+        self.service_tier = openai_usage.service_tier(told)
+        found = openai_usage.find(told, self._quirks)
+        if found is None:
+            return
+        try:
+            self.usage = openai_usage.usage_of(found, self._quirks)
+        except ContradictoryUsage:
+            return  # what contradicts itself is no report: the row is marked as estimated
+        self.usage_told = found
+        self.vendor_cost_nano = openai_usage.vendor_cost_nano(found, self._quirks)
+
+    def text(self) -> str:
+        tap = Tap(hide_usage=True, bill=_no_bill)
+        tap.feed(b"".join(self._pieces) + b"\n\n")
+        return tap.text()

@@ -1,0 +1,219 @@
+"""Which dialects there are, and who speaks which: the one place where a vendor's wire and a client's meet."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from router.core.catalog import ChatRequest, DialectName, Endpoint, Model, Quirks
+from router.core.errors import RouterError
+from router.core.failure import AttemptFailed, Failure, Fault
+from router.core.sse import Splitter
+from router.core.usage import Usage
+from router.dialects import anthropic, anthropic_body, anthropic_usage, openai, openai_errors
+from router.dialects.anthropic_stream import WATCHING, AnthropicListener, AnthropicSpeaker
+from router.dialects.carry import Carries
+from router.dialects.openai_listen import OpenAIListener
+from router.dialects.openai_plain import Plain
+from router.dialects.openai_speak import OpenAISpeaker
+from router.dialects.openai_stream import Tap
+from router.dialects.pieces import Bill, Listener, Speaker
+from router.dialects.sent import Sent
+from router.dialects.turn import ODD, Lines, Turn, Turned
+from router.dialects.watch import Watch, Watched, Watching
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A wire that vendors speak."""
+
+    endpoints: frozenset[Endpoint]
+    """What is passed on to it as it came."""
+    request: Callable[..., Sent]
+    """(chat, model, cap, key, must=whether the vendor has to be told the cap) → the call."""
+    listener: Callable[[Quirks], Listener]
+    error: Callable[[int, bytes, Mapping[str, str], Quirks], Failure]
+    cannot: Callable[[ChatRequest], str]
+    """Why a chat completion cannot be put on this wire; "" if it can."""
+    carries: Carries | None = None
+    """What of a chat completion it can carry; None: all of it."""
+    lines: bool = False
+    """Whether its streams are JSON lines instead of server-sent events."""
+
+
+DIALECTS: Mapping[DialectName, Dialect] = {
+    "openai": Dialect(
+        endpoints=frozenset({"chat/completions", "completions", "embeddings"}),
+        request=openai.request,
+        listener=OpenAIListener,
+        error=openai_errors.error,
+        cannot=lambda _: "",
+    ),
+    "anthropic": Dialect(
+        endpoints=frozenset({"messages"}),
+        request=anthropic_body.request,
+        listener=AnthropicListener,
+        error=anthropic_usage.error,
+        cannot=anthropic_body.cannot,
+        carries=anthropic_body.CARRIES,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A wire that clients speak."""
+
+    dialect: DialectName
+    read: Callable[[bytes, Mapping[str, str]], ChatRequest]
+    show_error: Callable[[RouterError, str | None], bytes]
+    speaker: Callable[[ChatRequest, str, int, int, Bill], Speaker] | None = None
+    """(chat, the model's name, the prompt's estimate, seconds since 1970, bill); None: it is never translated."""
+    watching: Watching | None = None
+    """How a vendor's own stream of this wire is watched; None: the OpenAI wire has its own readers."""
+
+
+def _to_openai(chat: ChatRequest, model: str, _: int, now: int, bill: Bill) -> Speaker:
+    return OpenAISpeaker(model, now, bill, wants_usage=chat.wants_usage)
+
+
+def _to_anthropic(_: ChatRequest, model: str, prompt: int, __: int, bill: Bill) -> Speaker:
+    return AnthropicSpeaker(model, prompt, bill)
+
+
+CLIENTS: Mapping[Endpoint, Client] = {
+    "chat/completions": Client("openai", partial(openai.read, "chat/completions"), openai.show_error, _to_openai),
+    "completions": Client("openai", partial(openai.read, "completions"), openai.show_error),
+    "embeddings": Client("openai", partial(openai.read, "embeddings"), openai.show_error),
+    "messages": Client("anthropic", anthropic.read, anthropic.show_error, _to_anthropic, WATCHING),
+}
+
+
+def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
+    """A client's request. Raises `InvalidRequest`."""
+    return CLIENTS[endpoint].read(raw, headers)
+
+
+def show_error(endpoint: Endpoint, error: RouterError, request_id: str | None) -> bytes:
+    """An error before the first byte, in the caller's dialect."""
+    return CLIENTS[endpoint].show_error(error, request_id)
+
+
+def wire_of(model: Model, endpoint: Endpoint) -> tuple[Dialect, bool]:
+    """(the dialect that a model is asked in, whether that is the client's own, so that the body passes)."""
+    vendor = model.access.vendor
+    own = DIALECTS[vendor.dialect]
+    if endpoint in own.endpoints:
+        return own, True
+    if endpoint in vendor.endpoints:
+        return DIALECTS[CLIENTS[endpoint].dialect], True
+    return own, False
+
+
+def cannot(chat: ChatRequest, model: Model) -> str:
+    """Why a model's wire cannot carry a request; "" if it can."""
+    dialect, native = wire_of(model, chat.endpoint)
+    if native:
+        return ""
+    if CLIENTS[chat.endpoint].speaker is None:
+        return f"its wire has no {chat.endpoint}"
+    if chat.stays:
+        return f"{chat.stays} cannot be carried to another wire"
+    try:
+        return dialect.cannot(chat)
+    except ODD as error:
+        return f"it is too odd to be carried to another wire ({type(error).__name__})"
+
+
+def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) -> Sent:
+    """The call to a vendor, in its dialect.
+
+    Args:
+        chat: the request.
+        model: who is asked.
+        cap: the most output tokens per choice.
+        key: the credential; "" if there is none.
+        must: whether the vendor has to be told the cap, because it would not keep to it by itself.
+
+    Raises:
+        AttemptFailed: a client's body is so odd that it cannot be translated; nothing was sent.
+
+    """
+    dialect, native = wire_of(model, chat.endpoint)
+    try:
+        return dialect.request(chat, model, cap, key, must=must)
+    except ODD as error:
+        if native:
+            raise
+        told = f"the request cannot be put on the vendor's wire: {type(error).__name__}: {error}"
+        raise AttemptFailed(Failure(Fault.BAD_REQUEST, told)) from None
+
+
+class StreamReader(Protocol):
+    """Reads a vendor's stream, for the client and, when it has left, for the bill."""
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def usage_final(self) -> bool: ...
+    @property
+    def failure(self) -> Failure | None: ...
+    @property
+    def vendor_cost_nano(self) -> int | None: ...
+    @property
+    def service_tier(self) -> str | None: ...
+    @property
+    def written(self) -> int:
+        """Tokens that the vendor has written at the least."""
+
+    done: bool
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+    def text(self) -> str: ...
+    def fail(self, error: RouterError) -> bytes: ...
+    def cut(self, model: str) -> bytes: ...
+
+
+class PlainReader(Protocol):
+    """Reads a plain answer."""
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def usage_final(self) -> bool: ...
+    @property
+    def failure(self) -> Failure | None: ...
+    @property
+    def vendor_cost_nano(self) -> int | None: ...
+    @property
+    def service_tier(self) -> str | None: ...
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+    def text(self) -> str: ...
+    def read(self, raw: bytes) -> bool: ...
+    def shown(self, raw: bytes) -> bytes: ...
+
+
+def stream_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: Bill) -> StreamReader:
+    """Who reads a model's stream for this client."""
+    dialect, native = wire_of(model, chat.endpoint)
+    client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
+    if not native and client.speaker is not None:
+        speaker = client.speaker(chat, model.wire_name, prompt, now, bill)
+        return Turn(dialect.listener(quirks), speaker, Lines() if dialect.lines else Splitter())
+    if client.watching is not None:
+        return Watch(client.watching, quirks, bill)
+    return Tap(hide_usage=not chat.wants_usage, bill=bill, quirks=quirks)
+
+
+def plain_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: Bill) -> PlainReader:
+    """Who reads a model's plain answer for this client."""
+    dialect, native = wire_of(model, chat.endpoint)
+    client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
+    if not native and client.speaker is not None:
+        return Turned(dialect.listener(quirks), client.speaker(chat, model.wire_name, prompt, now, bill))
+    if client.watching is not None:
+        return Watched(client.watching.listener(quirks), bill)
+    return Plain(quirks, bill)

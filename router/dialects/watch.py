@@ -1,0 +1,149 @@
+"""Answers on their way to a client of the same dialect, where that is not the hub's: bytes pass, and what they tell is read.
+
+(The OpenAI wire has readers of its own, `openai_stream` and `openai_plain`: it has the most quirks, and the most traffic.)
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.core import jsonio
+from router.core.catalog import Quirks
+from router.core.errors import RouterError
+from router.core.sse import Splitter, data_of, events, with_data
+from router.dialects.pieces import WRITTEN, Bill, Listener, Piece
+from router.dialects.turn import Reader
+
+FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
+MARK = "farebox:cost"  # stands for the cost while an event is written; inside a text its quotes would be escaped
+
+
+def with_members(told: dict[str, Any], place: Sequence[str], members: bytes) -> bytes | None:
+    """`told` with JSON members added to its object at `place`, whose amounts stay exact; None if nothing is there."""
+    usage: Any = told
+    for name in place:
+        usage = usage.get(name) if isinstance(usage, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    usage[MARK] = 0
+    return jsonio.dumps(told).replace(b'"' + MARK.encode() + b'":0', members)
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """How a dialect's own streams are watched."""
+
+    listener: Callable[[Quirks], Listener]
+    tells: re.Pattern[bytes]
+    """What an event looks like that is worth reading."""
+    delta: bytes
+    """What each event that holds a token has."""
+    place: tuple[str, ...]
+    """Where the usage stands that a client is shown the cost in."""
+    closing: Callable[[], bytes]
+    """How a stream is closed when it is we who end it at its cap."""
+    error: Callable[[RouterError], bytes]
+    """How a stream tells of an error."""
+
+
+class Watch(Reader):
+    """One stream from a vendor to a client of the same dialect: bytes pass; events that tell something are read."""
+
+    __slots__ = ("_bill", "_how", "_kept", "_quirks", "_size", "_splitter", "_text", "done", "written")
+
+    def __init__(self, how: Watching, quirks: Quirks, bill: Bill) -> None:
+        super().__init__(how.listener(quirks))
+        self._how = how
+        self._quirks = quirks
+        self._bill = bill
+        self._splitter = Splitter()
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._text = ""
+        self.written = 0  # tokens that the vendor has written at the least: each delta holds one
+        self.done = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        return self._pass(block) if (block := self._splitter.feed(chunk)) else b""
+
+    def finish(self) -> bytes:
+        return self._pass(rest) if (rest := self._splitter.rest()) else b""
+
+    def _pass(self, block: bytes) -> bytes:
+        self.written += block.count(self._how.delta)  # with its quotes, which a text has escaped
+        if self.usage is None or not self.usage_final:
+            self._keep(block)
+        if self._how.tells.search(block) is None:
+            return block
+        out = b"".join([self._event(event) if self._how.tells.search(event) else event for event in events(block)])
+        self.done = self.listener.done
+        return out
+
+    def _event(self, event: bytes) -> bytes:
+        before = self.usage
+        told, _ = self.heard(data_of(event))
+        usage = self.usage
+        if told is None or usage is None or usage is before or not self.usage_final:
+            return event
+        members = self._bill(usage)
+        data = with_members(told, self._how.place, members) if members else None
+        return event if data is None else with_data(event, data)
+
+    def _keep(self, block: bytes) -> None:
+        self._kept.append(block)
+        self._size += len(block)
+        if self._size > FOLD:
+            self._fold()
+
+    def _fold(self) -> None:
+        reader = Reader(self._how.listener(self._quirks))
+        for event in events(b"".join(self._kept)):
+            if data := data_of(event):
+                self._text += "".join(piece.text for piece in reader.heard(data)[1] if piece.kind in WRITTEN)
+        self._kept.clear()
+        self._size = 0
+
+    def fail(self, error: RouterError) -> bytes:
+        return self._how.error(error)
+
+    def cut(self, _: str) -> bytes:
+        return self._how.closing()
+
+    def text(self) -> str:
+        self._fold()
+        return self._text
+
+
+class Watched(Reader):
+    """A plain answer to a client of the same dialect: only its cost is added."""
+
+    __slots__ = ("_bill", "_pieces", "_raw", "_told", "done")
+
+    def __init__(self, listener: Listener, bill: Bill) -> None:
+        super().__init__(listener)
+        self._bill = bill
+        self._raw: list[bytes] = []
+        self._told: Any = None
+        self._pieces: Sequence[Piece] = ()
+        self.done = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._raw.append(chunk)
+        return b""
+
+    def finish(self) -> bytes:
+        self.read(b"".join(self._raw))
+        return b""
+
+    def read(self, raw: bytes) -> bool:
+        self._told, self._pieces = self.heard(raw, whole=True)
+        self.done = self.failure is None
+        return self.done
+
+    def shown(self, raw: bytes) -> bytes:
+        members = self._bill(self.usage) if self.usage is not None else b""
+        return (with_members(self._told, ("usage",), members) if members else None) or raw
+
+    def text(self) -> str:
+        return "".join(piece.text for piece in self._pieces if piece.kind in WRITTEN)
