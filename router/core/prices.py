@@ -138,7 +138,7 @@ class Price:
             when = rates.when
             if when is not ALWAYS:
                 own = when.service_tier
-                if own != tier:
+                if own is not None and own != tier:
                     continue
                 if not when.input_tokens.meets(input_low, input_high):
                     continue

@@ -131,6 +131,11 @@ def test_a_request_that_begins_in_peak_and_completes_off_peak_is_charged_off_pea
     assert costs(price, MILLION, ended - 60 * 10**6, at("2026-11-24T14:00")) == PEAK
 
 
+def test_a_hold_is_made_of_the_peak_rates_at_any_hour():
+    price = BUILTIN.find("deepseek", "deepseek-v4-pro").timelines["USD"].at(at("2026-11-22T03:00"))
+    assert price.bounds_pico(0, 10, 10) == (13_200_000, 3_960_000)
+
+
 def test_most_prices_are_judged_by_the_start(tmp_path):
     price = one(tmp_path, 'rates: [{when: {hours: "09:00-12:00"}, input: 2, output: 2}, {input: 1, output: 1}]')
     begun, ended = at("2026-11-24T11:59", UTC), at("2026-11-24T12:01", UTC)
@@ -562,7 +567,8 @@ token_usages = st.builds(
     st.lists(any_rates, max_size=4),
     st.builds(replace, any_rates, when=st.sampled_from([When(), When(service_tier="flex")])),
     token_usages,
-    st.integers(at("2024-01-01T00:00"), at("2027-12-31T00:00")),
+    st.integers(at("2024-01-01T00:00"), at("2027-12-31T00:00"))
+    | st.sampled_from([at("2026-10-01T10:00"), at("2026-02-17T15:00")]),
     st.integers(0, 10**12),
     st.booleans(),
     st.sampled_from([None, "flex", "priority", "auto"]),
