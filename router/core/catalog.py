@@ -63,6 +63,8 @@ class Quirks:
     """(prefix of a model's name, how it is asked to think): by `reasoning_effort`, `thinking.type` or `enable_thinking`."""
     thoughts_back: bool = False
     """Whether a turn that called tools must come back with its `reasoning_content`."""
+    signatures_back: bool = False
+    """Whether `extra_content` of earlier turns, in which Google signs them, comes back; most others refuse the field."""
     reasoning_in_total: bool = False
     """Whether reasoning is seen only as the part of `total_tokens` that is neither prompt nor completion."""
     cost_field: tuple[str, int] | None = None
@@ -204,6 +206,7 @@ class ChatRequest:
     cap_field: str | None = None  # the field that it used for that
     needs: frozenset[str] = frozenset()
     thinking: bool = False
+    service_tier: str | None = None  # that it asks for, where that may have its own price
     wishes: Wishes = Wishes()
     hub: Mapping[str, Any] | None = None
     """The same as a chat completion's body, where it came in another dialect."""

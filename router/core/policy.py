@@ -165,7 +165,7 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
     if model.context_window is not None and tokens.tokens > model.context_window:
         return None, f"the prompt of about {tokens.tokens} tokens does not fit its window of {model.context_window}"
     cap, capped_by = _cap(chat, route, model, tokens)
-    facts = Facts(market.at, tokens.tokens, 0, chat.thinking)
+    facts = Facts(market.at, tokens.tokens, 0, chat.thinking, chat.service_tier)
     try:
         price = model.timeline.at(market.at)
         input_pico, per_output = price.bounds_pico(tokens.low, tokens.high, cap, facts.service_tier)

@@ -70,6 +70,7 @@ def read(raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
         cap_field="max_tokens",
         needs=frozenset(needs),
         thinking=isinstance(thinks := body.get("thinking"), dict) and thinks.get("type") not in {None, "disabled"},
+        service_tier="fast" if body.get("speed") == "fast" else None,
         wishes=read_wishes(headers, body.get("farebox")),
         hub=hub,
         stays=stays,

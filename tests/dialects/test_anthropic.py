@@ -326,3 +326,19 @@ async def test_thoughts_that_another_vendor_had_are_not_sent_to_anthropic(tmp_pa
     messages = [{"role": "assistant", "content": thoughts}, {"role": "user", "content": "go on"}]
     await talk.ask(endpoint="messages", max_tokens=64, messages=messages)
     assert talk.sent[0]["messages"][0]["content"] == thoughts[1:]
+
+
+async def test_a_service_tier_that_is_asked_for_is_held_and_charged_at_its_price(tmp_path):
+    price = {"currency": "USD", "input": 1, "output": 2, "tiers": {"priority": 2, "flex": "0.5"}}
+    ample = {"search": {"budgets": [{"limit": 1, "per": "day"}]}}
+    talk = Conversation(
+        snapshot_of(tmp_path, models={"small": {"price": price}}, teams=ample),
+        answer(), answer(service_tier="priority"), answer(service_tier="flex"), answer(service_tier="default"),
+    )  # fmt: skip
+    for tier in (None, "priority", "flex", "priority"):
+        await talk.ask(model="small", max_tokens=100, **({"service_tier": tier} if tier else {}))
+    costs = [entry.cost for entry in talk.ledger.closed]
+    assert costs == [20_000, 40_000, 10_000, 20_000]  # the last was not served at the tier that it asked for
+    held = [entry.attempt.held for entry in talk.ledger.closed]
+    assert held[1] > 1.9 * held[0]
+    assert held[2] < 1.1 * held[0]  # a discount is not counted on
