@@ -169,7 +169,9 @@ class _Compiler:
             if told.dialect is None:
                 self.problem(key, f"not a vendor that Farebox knows; give it a `dialect` ({', '.join(DIALECTS)})")
                 return None
-            known = Vendor(name, told.base_url or "", told.currency or self.settings.currency, told.dialect)
+            quirks = Quirks(signatures_back=True)  # nobody knows whose models are behind its address
+            currency = told.currency or self.settings.currency
+            known = Vendor(name, told.base_url or "", currency, told.dialect, quirks)
         else:
             known = _speaking(known, told.dialect, told.base_url)
         if told.currency and told.currency != known.currency:
@@ -383,7 +385,7 @@ def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None)
 
 def _mocked(mock_url: str, vendor: Vendor) -> str:
     """Where the mock of a vendor is: OpenAI's wire under /v1, others where their own paths begin."""
-    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect in {'openai', 'responses'} else ''}"
+    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect == 'openai' else ''}"
 
 
 def _counting(vendor: Vendor, wire_name: str) -> Counting:

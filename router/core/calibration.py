@@ -31,9 +31,10 @@ GRAIN = 100  # tokens: in a shorter text the error is a matter of single tokens,
 DRIFT = 0.002  # of the factor from one answer to the next; with `NOISE`, about ten answers are remembered
 DRIFT_HIDDEN = 0.2  # tokens; a constant that is followed through hundreds of answers
 DOUBT = 0.3  # how far a stranger's factor is off: 0.84 to 1.33 was measured over vocabularies
-DOUBT_EXACT = 0.01  # the same where the vocabulary is known
+DOUBT_EXACT = 0.05  # the same where the vocabulary is known
 DOUBT_HIDDEN = 200.0  # tokens; 0 to 550 were measured
 FACTORS = (0.3, 3.0)  # no vocabulary lies outside; a bill that says so has something else in it
+MESSAGE = 4  # tokens of the chat format in each message: with those of a request, the most that all may have too many
 OUTLIER = 4.0  # spreads beyond which an answer moves the fit no further ...
 UNUSUAL = 3.0  # ... unless answers have been that many times as far off of late: then the world has changed
 LATELY = 0.05  # weight of the newest answer in what is usual
@@ -128,7 +129,7 @@ class _Fit:
 
     def __init__(self, counting: Counting) -> None:
         self._factor, self._hidden = counting.factor / 1000, 0.0
-        self._least = float(-counting.per_request)  # so much was added; no more can be too much for every request
+        self._least = float(-counting.per_request - MESSAGE)
         doubt = DOUBT_EXACT if counting.exact else DOUBT
         self._of_factor, self._both, self._of_hidden = doubt * doubt, 0.0, DOUBT_HIDDEN * DOUBT_HIDDEN
         self._usual = 1.0

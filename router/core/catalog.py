@@ -16,7 +16,7 @@ from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
 Endpoint = Literal["chat/completions", "completions", "embeddings", "responses", "messages"]
-DialectName = Literal["openai", "responses", "anthropic", "gemini", "qianfan", "hunyuan", "spark", "ollama"]
+DialectName = Literal["openai", "anthropic", "gemini"]
 
 
 class Tier(StrEnum):

@@ -126,17 +126,24 @@ def estimate(measure: Measure, counting: Counting, learnt: Learnt | None = None)
         low, tokens, high = _as_learnt(text, fixed, prompt, counting, learnt, learnt.over)
         bounded = True
     plain = not prompt.images and not prompt.unseen
-    exact = counting.exact and plain and not prompt.tools and (learnt is None or abs(learnt.factor - 1) <= EXACT_WITHIN)
+    exact = counting.exact and plain and not prompt.tools and not _refuted(counting, learnt)
     if prompt.images:
         tokens, high = tokens + prompt.images * counting.image, high + prompt.images * counting.image_high
     sample = Sample(text, fixed, measure.cjk, prompt.tools, bounded) if plain else None
     return Estimate(low, tokens, high, exact, sample)
 
 
+def _refuted(counting: Counting, learnt: Learnt | None) -> bool:
+    """Whether a model that was believed to be countable bills otherwise: in another vocabulary, or more than is seen."""
+    return learnt is not None and (abs(learnt.factor - 1) > EXACT_WITHIN or abs(learnt.hidden) > counting.hidden)
+
+
 def _of_a_stranger(
     text: int, fixed: int, prompt: Prompt, counting: Counting, learnt: Learnt | None
 ) -> tuple[int, int, int]:
     """(low, tokens, high) by what is believed of the model."""
+    if counting.exact and not prompt.tools and _refuted(counting, learnt):
+        counting = DEFAULT
     hidden = counting.hidden + (counting.hidden_tools if prompt.tools else 0)
     most = text * counting.factor_high // 1000
     if not counting.exact:

@@ -9,6 +9,7 @@ from router.core.catalog import ChatRequest, Model
 from router.dialects.anthropic_stream import FOREIGN
 from router.dialects.carry import Carries
 from router.dialects.fields import text_of
+from router.dialects.hub import arguments
 from router.dialects.sent import Sent, credential, under
 
 VERSION = "2023-06-01"  # the only one there is (docs.anthropic.com/en/api/versioning)
@@ -49,7 +50,7 @@ def _unreadable(messages: Sequence[Any]) -> str:
     """What has to be understood to be carried, and cannot: arguments that are no object, pictures that are no address."""
     for i, message in enumerate(messages):
         for j, call in enumerate(message.get("tool_calls") or ()):
-            if _arguments(call) is None:
+            if arguments(call) is None:
                 return f"`messages[{i}].tool_calls[{j}].function.arguments` is not a JSON object, as its wire needs"
         content = message.get("content")
         for j, part in enumerate(content if isinstance(content, list) else ()):
@@ -155,7 +156,7 @@ def _messages(hub: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], l
             blocks = [{"type": "tool_result", "tool_use_id": _id(message.get("tool_call_id")), "content": text}]
         for call in message.get("tool_calls") or ():
             name = (call.get("function") or {}).get("name")
-            blocks.append({"type": "tool_use", "id": _id(call.get("id")), "name": name, "input": _arguments(call)})
+            blocks.append({"type": "tool_use", "id": _id(call.get("id")), "name": name, "input": arguments(call)})
         told = "assistant" if role == "assistant" else "user"
         if out and out[-1]["role"] == told:
             out[-1]["content"] += blocks
@@ -202,15 +203,6 @@ def _source(url: Any) -> dict[str, Any] | None:
 def _id(told: Any) -> str:
     """A call's id in the letters that this wire allows; the same for a call and its result."""
     return NOT_IN_AN_ID.sub("_", str(told or "")) or "call"
-
-
-def _arguments(call: Mapping[str, Any]) -> dict[str, Any] | None:
-    told = (call.get("function") or {}).get("arguments")
-    try:
-        value = jsonio.loads(told.encode()) if told else {}
-    except (jsonio.NotJson, AttributeError, UnicodeEncodeError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

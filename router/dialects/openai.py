@@ -19,6 +19,9 @@ MAX_MESSAGES = 2048  # OpenAI's own limit for the array
 MAX_CHOICES = 128  # OpenAI's own limit for `n`
 
 CAP_FIELDS = ("max_completion_tokens", "max_tokens")
+SIGNED = (
+    "extra_content"  # of a message or a call: what Google's models sign it with (ai.google.dev/gemini-api/docs/openai)
+)
 
 
 # What clients send
@@ -52,6 +55,7 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
         cap_field=cap_field,
         needs=needs,
         thinking=bool(body.get("enable_thinking")),
+        service_tier=tier if isinstance(tier := body.get("service_tier"), str) else None,
         wishes=read_wishes(headers, body.get("farebox")),
     )
 
@@ -140,6 +144,8 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
     quirks = model.access.vendor.quirks
     if chat.hub is not None:
         _adapt(body, model)
+    elif not quirks.signatures_back and chat.endpoint == "chat/completions":
+        body["messages"] = _unsigned(body["messages"])
     if not quirks.asks_stream_usage:
         body.pop("stream_options", None)
     elif chat.stream:
@@ -172,6 +178,26 @@ def _adapt(body: dict[str, Any], model: Model) -> None:
             {name: value for name, value in message.items() if name != "reasoning_content"}
             for message in body["messages"]
         ]
+
+
+def _unsigned(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages without the signatures of Google's models, which the vendor of an earlier turn may have been (Groq and
+    Mistral refuse the field; NousResearch/hermes-agent #38543, 2026-06).
+    """
+    if not any(SIGNED in message or any(SIGNED in call for call in _calls(message)) for message in messages):
+        return messages
+    out = []
+    for message in messages:
+        told = {name: value for name, value in message.items() if name != SIGNED}
+        if calls := _calls(message):
+            told["tool_calls"] = [{name: v for name, v in call.items() if name != SIGNED} for call in calls]
+        out.append(told)
+    return out
+
+
+def _calls(message: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
+    calls = message.get("tool_calls")
+    return calls if isinstance(calls, list) and all(isinstance(call, dict) for call in calls) else ()
 
 
 def _limit(body: dict[str, Any], chat: ChatRequest, quirks: Quirks, cap: int | None) -> None:

@@ -52,7 +52,7 @@ class OpenAISpeaker:
 
     """
 
-    __slots__ = ("_bill", "_calls", "_created", "_finished", "_head", "_model", "_tail", "_wants_usage")
+    __slots__ = ("_bill", "_calls", "_created", "_finished", "_head", "_model", "_signed", "_tail", "_wants_usage")
 
     def __init__(self, model: str, created: int, bill: Bill, *, wants_usage: bool) -> None:
         self._model = model
@@ -63,6 +63,7 @@ class OpenAISpeaker:
         self._tail = b',"usage":null}\n\n' if wants_usage else b"}\n\n"
         self._calls: dict[tuple[int, int], int] = {}
         self._finished: set[int] = set()
+        self._signed: dict[str, str] = {}  # id of a call that is about to begin → its signature
 
     def begin(self, listener: Listener) -> bytes:
         head = {"id": _id(listener), "object": "chat.completion.chunk", "created": self._created, "model": self._model}
@@ -87,10 +88,12 @@ class OpenAISpeaker:
                 out.append(self._chunk(choice, delta))
             elif kind == "call":
                 call = {"index": self._place(piece), "id": piece.id, "type": "function"}
-                told = {**call, "function": {"name": piece.name, "arguments": ""}}
+                told = {**call, "function": {"name": piece.name, "arguments": ""}, **_signature(self._signed, piece)}
                 out.append(self._chunk(choice, jsonio.dumps({"tool_calls": [told]})))
             elif kind == "refusal":
                 out.append(self._chunk(choice, jsonio.dumps({"refusal": text})))
+            elif kind == "signature" and piece.id:
+                self._signed[piece.id] = text
             elif kind == "finish" and choice not in self._finished:
                 self._finished.add(choice)
                 out.append(self._chunk(choice, b"{}", jsonio.dumps(text)))
@@ -134,17 +137,25 @@ def _id(listener: Listener) -> str:
     return listener.id if listener.id.startswith("chatcmpl") else f"chatcmpl-{listener.id or 'farebox'}"
 
 
+def _signature(signed: dict[str, str], call: Piece) -> dict[str, Any]:
+    """What a call is signed with, where Google's own OpenAI layer has it: the client sends it back without knowing it."""
+    signature = signed.pop(call.id, "")
+    return {openai.SIGNED: {"google": {"thought_signature": signature}}} if signature else {}
+
+
 def _choice(index: int, pieces: Sequence[Piece]) -> dict[str, Any]:
     def joined(kind: str) -> str | None:
         return "".join(piece.text for piece in pieces if piece.kind == kind) or None
 
     calls: dict[int, dict[str, Any]] = {}
+    signed = {piece.id: piece.text for piece in pieces if piece.kind == "signature" and piece.id}
     for piece in pieces:
         if piece.kind == "call":
             calls[piece.call] = {
                 "id": piece.id,
                 "type": "function",
                 "function": {"name": piece.name, "arguments": ""},
+                **_signature(signed, piece),
             }
         elif piece.kind == "arguments" and piece.call in calls:
             calls[piece.call]["function"]["arguments"] += piece.text

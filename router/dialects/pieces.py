@@ -22,10 +22,10 @@ class Piece(NamedTuple):
     kind: Kind
     text: str = ""
     """The text; of `arguments` a part of their JSON; of `finish` why the answer ended, in OpenAI's words; of `signature`
-    and `redacted` what only the vendor can read."""
+    and `redacted` what only the vendor can read. A signature with an id is that of the call which comes next."""
     choice: int = 0
     call: int = 0  # place among the choice's tool calls
-    id: str = ""  # of a call
+    id: str = ""  # of a call, or of the one that is signed
     name: str = ""  # of a call
 
 

@@ -10,9 +10,10 @@ from router.core.errors import RouterError
 from router.core.failure import AttemptFailed, Failure, Fault
 from router.core.sse import Splitter
 from router.core.usage import Usage
-from router.dialects import anthropic, anthropic_body, anthropic_usage, openai, openai_errors
+from router.dialects import anthropic, anthropic_body, anthropic_usage, gemini, gemini_usage, openai, openai_errors
 from router.dialects.anthropic_stream import WATCHING, AnthropicListener, AnthropicSpeaker
 from router.dialects.carry import Carries
+from router.dialects.gemini_listen import GeminiListener
 from router.dialects.openai_listen import OpenAIListener
 from router.dialects.openai_plain import Plain
 from router.dialects.openai_speak import OpenAISpeaker
@@ -56,6 +57,14 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         error=anthropic_usage.error,
         cannot=anthropic_body.cannot,
         carries=anthropic_body.CARRIES,
+    ),
+    "gemini": Dialect(
+        endpoints=frozenset({"embeddings"}),
+        request=gemini.request,
+        listener=GeminiListener,
+        error=gemini_usage.error,
+        cannot=gemini.cannot,
+        carries=gemini.CARRIES,
     ),
 }
 

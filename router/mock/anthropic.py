@@ -194,7 +194,7 @@ def _refuse(refused: Refused, serial: str) -> Told:
     return status, _error(refused) | {"request_id": f"req_{serial}"}, limits
 
 
-def _midway(refused: Refused, _ask: Ask, _reply: Reply) -> tuple[Frame, ...]:
+def _midway(refused: Refused, _ask: Ask, _reply: Reply, _sent: int) -> tuple[Frame, ...]:
     return (Frame(_error(refused), event="error"),)
 
 

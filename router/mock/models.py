@@ -1,4 +1,7 @@
-"""What each pretended vendor sells, for `GET /v1/models`. Any other model name is answered too."""
+"""What each pretended vendor sells, for `GET /v1/models`. Any other model name is answered too. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
 
 _BY_VENDOR: dict[str, tuple[str, ...]] = {
     "openai": (
@@ -37,9 +40,29 @@ def names(vendor: str) -> tuple[str, ...]:
     return _BY_VENDOR.get(vendor, _BY_VENDOR["openai"])
 
 
-def of(vendor: str) -> list[dict[str, object]]:
-    """As OpenAI lists them."""
-    return [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": vendor} for name in names(vendor)]
+def one(style: str, vendor: str, name: str) -> dict[str, Any]:
+    """A model as `openai`, `anthropic` or `google` describes it."""
+    if style == "anthropic":
+        return {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"}
+    if style == "google":
+        verbs = ["embedContent"] if "embedding" in name else ["generateContent", "countTokens"]
+        return {"name": f"models/{name}", "displayName": name, "version": "001", "supportedGenerationMethods": verbs}
+    return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": vendor}
+
+
+def every(style: str, vendor: str) -> dict[str, Any]:
+    """The list of a vendor's models."""
+    listed = [one(style, vendor, name) for name in names(vendor)]
+    if style == "anthropic":
+        return {"data": listed, "has_more": False, "first_id": listed[0]["id"], "last_id": listed[-1]["id"]}
+    return {"models": listed} if style == "google" else {"object": "list", "data": listed}
+
+
+def style_of(path: str, headers: Mapping[str, str]) -> str:
+    """Whose client asks, told by where it asks and what it says about itself; header names are lower-case."""
+    if "/v1beta/" in path or "x-goog-api-key" in headers:
+        return "google"
+    return "anthropic" if "anthropic-version" in headers else "openai"
 
 
 def vendors() -> tuple[str, ...]:

@@ -135,11 +135,13 @@ def _called(asked: dict[str, Any], tools: list[Any], text: str) -> tuple[dict[st
 
 
 def _usage(reply: Reply) -> dict[str, Any]:
+    written = reply.written_5m + reply.written_1h
     return {
         "prompt_tokens": reply.input,
         "completion_tokens": reply.output,
         "total_tokens": reply.input + reply.output,
-        "prompt_tokens_details": {"cached_tokens": reply.cached, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": reply.cached, "audio_tokens": 0}
+        | ({"cache_write_tokens": written} if written else {}),
         "completion_tokens_details": {
             "reasoning_tokens": reply.reasoning,
             "audio_tokens": 0,
@@ -306,12 +308,12 @@ def refuse(refused: Refused, _serial: str) -> Told:
     return openai_errors.told(refused)
 
 
-def _midway(refused: Refused, _ask: Ask, _reply: Reply) -> tuple[Frame, ...]:
+def _midway(refused: Refused, _ask: Ask, _reply: Reply, _sent: int) -> tuple[Frame, ...]:
     return (Frame(openai_errors.body(refused)),)
 
 
 def _wire(read: Callable[[Incoming], Ask], plain: Callable[[Ask, Reply, Knobs], Any] = _plain) -> Wire:
-    return Wire(authorise, read, plain, refuse, _events, _midway, framing=lambda _: "sse-done")
+    return Wire(authorise, read, plain, refuse, _events, _midway, framing="sse-done")
 
 
 CHAT = _wire(_chat)

@@ -14,10 +14,13 @@ and the same request always gets the same words.
 
 Every vendor name speaks every wire; /<vendor> is the base URL, or /<vendor>/v1 where that is usual:
 
-  OpenAI      POST /<vendor>/v1/chat/completions  /v1/completions  /v1/embeddings       GET /<vendor>/v1/models
+  OpenAI      POST /<vendor>/v1/chat/completions  /v1/responses  /v1/completions  /v1/embeddings;  GET /<vendor>/v1/models
               Authorization: Bearer KEY
   Anthropic   POST /<vendor>/v1/messages  /v1/messages/count_tokens  (also under /<vendor>/anthropic)
               x-api-key: KEY and anthropic-version: 2023-06-01
+  Google      POST /<vendor>/v1beta/models/<model>:generateContent  :streamGenerateContent[?alt=sse]  :countTokens
+                   :embedContent  :batchEmbedContents, and OpenAI's wire under /<vendor>/v1beta/openai
+              x-goog-api-key: KEY or ?key=KEY
 
 Vendors: {vendors};
 any other name works like openai. Any key is good, but `bad-key`, which is refused.

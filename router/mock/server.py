@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from router.mock import anthropic, models, openai, openai_errors, page
+from router.mock import anthropic, gemini, models, openai, page, responses
 from router.mock.bill import BillLine, invoice
 from router.mock.errors import Refused
+from router.mock.incoming import Incoming
 from router.mock.serving import Serving, as_json
 from router.mock.wires import Wire
 
@@ -14,11 +15,20 @@ _POSTS: dict[str, Wire] = {
     "/v1/chat/completions": openai.CHAT,
     "/v1/completions": openai.COMPLETIONS,
     "/v1/embeddings": openai.EMBEDDINGS,
+    "/v1/responses": responses.RESPONSES,
+    "/v1beta/openai/chat/completions": openai.CHAT,
+    "/v1beta/openai/embeddings": openai.EMBEDDINGS,
     "/v1/messages": anthropic.MESSAGES,
     "/v1/messages/count_tokens": anthropic.COUNT_TOKENS,
     "/anthropic/v1/messages": anthropic.MESSAGES,
     "/anthropic/v1/messages/count_tokens": anthropic.COUNT_TOKENS,
 }
+# Who refuses to list models, by the style of the list.
+_LISTED = {"openai": openai.CHAT, "anthropic": anthropic.MESSAGES, "google": gemini.GENERATE}
+
+
+def _always(wire: Wire) -> Callable[[Incoming], Wire]:
+    return lambda _: wire
 
 
 class Vendors:
@@ -33,10 +43,13 @@ class Vendors:
         app.router.add_get("/", _page)
         app.router.add_get("/bill", self._show_bill)
         app.router.add_delete("/bill", self._clear_bill)
-        app.router.add_get("/{vendor}/v1/models", _models)
-        app.router.add_get("/{vendor}/v1/models/{model:.+}", _model)
+        for version in ("v1beta", "v1"):
+            app.router.add_get(f"/{{vendor}}/{version}/models", self._models)
+            app.router.add_get(f"/{{vendor}}/{version}/models/{{model:.+}}", self._models)
         for path, wire in _POSTS.items():
-            app.router.add_post(f"/{{vendor}}{path}", self._serving.handler(wire))
+            app.router.add_post(f"/{{vendor}}{path}", self._serving.handler(_always(wire)))
+        for version in ("v1beta", "v1"):
+            app.router.add_post(f"/{{vendor}}/{version}/models/{{call:.+}}", self._serving.handler(gemini.wire))
         return app
 
     async def _show_bill(self, _: web.Request) -> web.Response:
@@ -46,25 +59,22 @@ class Vendors:
         self._bill.clear()
         return web.Response(status=204)
 
+    async def _models(self, request: web.Request) -> web.Response:
+        """All models, or the one in the path."""
+        incoming = await self._serving.incoming(request)
+        style, model = models.style_of(incoming.path, incoming.headers), request.match_info.get("model")
+        wire = _LISTED[style]
+        try:
+            wire.authorise(incoming)
+            if model is None:
+                return as_json(models.every(style, incoming.vendor), {})
+            if model not in models.names(incoming.vendor):
+                raise Refused(404, model=model)
+            return as_json(models.one(style, incoming.vendor, model), {})
+        except Refused as refused:
+            status, body, headers = wire.refuse(refused, self._serving.serial())
+            return as_json(body, headers, status)
+
 
 async def _page(request: web.Request) -> web.Response:
     return web.Response(text=page.text(f"http://{request.host}"))
-
-
-async def _models(request: web.Request) -> web.Response:
-    try:
-        openai_errors.authorise({name.lower(): value for name, value in request.headers.items()})
-    except Refused as refused:
-        return as_json(openai_errors.body(refused), {}, refused.status)
-    return as_json({"object": "list", "data": models.of(request.match_info["vendor"])}, {})
-
-
-async def _model(request: web.Request) -> web.Response:
-    try:
-        openai_errors.authorise({name.lower(): value for name, value in request.headers.items()})
-        found = [m for m in models.of(request.match_info["vendor"]) if m["id"] == request.match_info["model"]]
-        if not found:
-            raise Refused(404, model=request.match_info["model"])
-    except Refused as refused:
-        return as_json(openai_errors.body(refused), {}, refused.status)
-    return as_json(found[0], {})

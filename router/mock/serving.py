@@ -56,27 +56,30 @@ class Serving:
         self._seen: Counter[str] = Counter()
         self._cache = PromptCache()
 
-    def handler(self, wire: Wire) -> Handler:
+    def handler(self, wire_of: Callable[[Incoming], Wire]) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            serial = self.serial()
-            headers = {wire.request_id: f"req_{serial}"}
             try:
                 incoming = await self.incoming(request)
-                wire.authorise(incoming)
-                served = await self._answer(request, wire, wire.read(incoming), serial)
-                headers |= wire.headers(served.ask, served.answer)
-                if served.ask.stream and not served.knobs.garbage:
-                    framing = wire.framing(served.ask)
-                    return await self._stream(stream(framing, request, served.knobs, self._rng, headers), served)
-                return await self._plain(served, headers)
-            except Refused as refused:
-                status, body, more = wire.refuse(refused, serial)
-                return as_json(body, headers, 200) if refused.ok else as_json(body, headers | more, status)
+                return await self._handle(request, incoming, wire_of(incoming))
             except ConnectionError:
                 # Nobody reads this; aiohttp only wants an answer object. The bill line stays as it is.
                 return web.Response(status=499)
 
         return handle
+
+    async def _handle(self, request: web.Request, incoming: Incoming, wire: Wire) -> web.StreamResponse:
+        serial = self.serial()
+        headers = {wire.request_id: f"req_{serial}"}
+        try:
+            wire.authorise(incoming)
+            served = await self._answer(request, wire, wire.read(incoming), serial)
+        except Refused as refused:
+            status, body, more = wire.refuse(refused, serial)
+            return as_json(body, headers, 200) if refused.ok else as_json(body, headers | more, status)
+        headers |= wire.headers(served.ask, served.answer)
+        if served.ask.stream and not served.knobs.garbage:
+            return await self._stream(stream(wire.framing, request, served.knobs, self._rng, headers), served)
+        return await self._plain(served, headers)
 
     def socket_handler(self, wire: Wire, unwelcome: Callable[[Refused], Told]) -> Handler:
         """The same over a WebSocket: who calls is in the URL, what is asked in the first message, and errors are messages too, but for
@@ -150,6 +153,8 @@ class Serving:
             drop(request)
             raise ConnectionResetError
         fault = _fault(ask, knobs)
+        if fault is not None and fault.kind == "filter" and wire.blocks:
+            fault, knobs = None, dataclasses.replace(knobs, filtered=0)
         if fault is not None:
             await self._first_byte(request, knobs)
             raise fault
@@ -182,12 +187,12 @@ class Serving:
         await stream.open()
         line.output_tokens = line.reasoning_tokens = answer.hidden  # thought before the first word
         written = 0
-        for frame in served.wire.events(served.ask, answer, knobs):
+        for sent, frame in enumerate(served.wire.events(served.ask, answer, knobs)):
             if knobs.cut is not None and written >= knobs.cut:
                 drop(stream.request)
                 return stream.response
             if knobs.error_at is not None and written >= knobs.error_at:
-                for told in served.wire.midway(_order(served.ask, knobs), served.ask, answer):
+                for told in served.wire.midway(_order(served.ask, knobs), served.ask, answer, sent):
                     await stream.send(told)
                 await stream.finish(failed=True)
                 return stream.response

@@ -10,7 +10,7 @@ from router.mock.incoming import Incoming
 from router.mock.reply import Reply
 from router.mock.steer import Knobs
 
-Told = tuple[int, dict[str, Any], dict[str, str]]  # status, body, headers
+Told = tuple[int, Any, dict[str, str]]  # status, body, headers
 
 
 class Frame(NamedTuple):
@@ -26,7 +26,7 @@ def _no_events(_ask: Ask, _reply: Reply, _knobs: Knobs) -> Iterator[Frame]:
     return iter(())
 
 
-def _no_midway(_refused: Refused, _ask: Ask, _reply: Reply) -> Iterable[Frame]:
+def _no_midway(_refused: Refused, _ask: Ask, _reply: Reply, _sent: int) -> Iterable[Frame]:
     return ()
 
 
@@ -37,8 +37,8 @@ def _no_headers(_ask: Ask, _reply: Reply) -> dict[str, str]:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wire:
     """`authorise` and `read` raise `Refused`; `refuse` says it in the vendor's shape (the text is the request's serial number);
-    `midway` is an error inside a stream that began well; `framing` is how frames are written: `sse`, `sse-done` (with a last
-    `[DONE]`), `lines`, `array` or `socket`.
+    `midway` is an error inside a stream that began well, after so many frames; `framing` is how frames are written: `sse`, `sse-done` (with a last
+    `[DONE]`), `lines` or `array`; `blocks`: a prompt that the filter stops is no error but an answer, which is billed.
     """
 
     authorise: Callable[[Incoming], None]
@@ -46,8 +46,9 @@ class Wire:
     plain: Callable[[Ask, Reply, Knobs], Any]
     refuse: Callable[[Refused, str], Told]
     events: Callable[[Ask, Reply, Knobs], Iterator[Frame]] = _no_events
-    midway: Callable[[Refused, Ask, Reply], Iterable[Frame]] = _no_midway
+    midway: Callable[[Refused, Ask, Reply, int], Iterable[Frame]] = _no_midway
     headers: Callable[[Ask, Reply], dict[str, str]] = _no_headers
-    framing: Callable[[Ask], str] = lambda _: "sse"
+    framing: str = "sse"
     request_id: str = "x-request-id"
     billed: bool = True
+    blocks: bool = False

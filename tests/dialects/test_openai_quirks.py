@@ -47,7 +47,7 @@ def test_counts_are_read_as_text_and_as_decimals_too():
 
 def test_reasoning_that_only_the_total_shows_is_output_where_the_vendor_is_known_for_it():
     told = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 34}
-    assert usage_of(told, find("google").quirks).output_total == 24
+    assert usage_of(told, find("google").also[0].quirks).output_total == 24
     assert usage_of(told).output_total == 4
 
 

@@ -87,9 +87,9 @@ def shown_cost(reply):
 # The limit
 
 
-@pytest.mark.parametrize("amount", [1, 700, 1234, 3174, 3175, 3176, 10_000])
+@pytest.mark.parametrize("amount", [1, 700, 1234, 4174, 4175, 4176, 10_000])
 async def test_fifty_requests_at_once_take_exactly_the_quota_and_pay_exactly_the_rest(tmp_path, amount):
-    usages = [(10 + i, 2 * i) for i in range(50)]  # 3,175 tokens
+    usages = [(10 + i, 2 * i) for i in range(50)]  # 4,175 tokens
     talk = talk_of(tmp_path, free(amount))
     gates = Gates(talk, [streamed(*usage) if i % 2 else answer(*usage) for i, usage in enumerate(usages)])
     tasks = [
@@ -101,7 +101,7 @@ async def test_fifty_requests_at_once_take_exactly_the_quota_and_pay_exactly_the
         gates.gates[i].set()
     replies = await asyncio.gather(*tasks)
     used = sum(prompt + completion for prompt, completion in usages)
-    assert used == 3175 and len(talk.ledger.closed) == 50
+    assert used == 4175 and len(talk.ledger.closed) == 50
     assert sum(tokens or 0 for tokens in free_of(talk)) == min(amount, used)
     told = {entry.attempt.request_id: entry for entry in talk.ledger.closed}
     for number, (reply, usage) in enumerate(zip(replies, usages, strict=True), 1):

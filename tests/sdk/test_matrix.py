@@ -13,6 +13,7 @@ from support import FareboxProcess, demo_config
 MODELS = {  # one of each wire
     "openai": "gpt-4o-mini",
     "anthropic": "anthropic/claude-sonnet-4-5",
+    "gemini": "gemini-2.5-flash",
 }
 KEY = "fb-demo-search-key"
 PROPERTIES = {"city": {"type": "string"}}
@@ -23,6 +24,8 @@ SCHEMA = {"type": "object", "properties": PROPERTIES, "required": ["city"]}
 def farebox(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
     config = demo_config(folder)
+    config["vendors"]["google"] = {}
+    config["models"]["gemini-2.5-flash"] = {"vendor": "google", "tier": "cheap", "quality": 0.8}
     with FareboxProcess(config, folder) as process:
         yield process
 
@@ -39,7 +42,7 @@ class Completions:
         self.client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
         self.tools = [{"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}]
 
-    def ask(self, model, text, tools=False):
+    def ask(self, model, text, *, tools=False):
         reply = self.client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": text}],
@@ -49,7 +52,7 @@ class Completions:
         calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or ()]
         return message.content, calls, (usage.prompt_tokens, usage.completion_tokens, usage.cost)
 
-    def stream(self, model, text, tools=False):
+    def stream(self, model, text, *, tools=False):
         more = {"tools": self.tools, "tool_choice": "required"} if tools else {}
         messages = [{"role": "user", "content": text}]
         with self.client.chat.completions.stream(
@@ -80,10 +83,10 @@ class Messages:
         cost = reply.usage.model_extra.get("cost")
         return text, calls, (reply.usage.input_tokens, reply.usage.output_tokens, cost)
 
-    def ask(self, model, text, tools=False):
+    def ask(self, model, text, *, tools=False):
         return self.told(self.client.messages.create(**self.asked(model, text, tools)))
 
-    def stream(self, model, text, tools=False):
+    def stream(self, model, text, *, tools=False):
         with self.client.messages.stream(**self.asked(model, text, tools)) as events:
             for _ in events:
                 pass

@@ -68,8 +68,8 @@ const checks = {
     assert.ok("city" in JSON.parse(choices[0].message.tool_calls[0].function.arguments));
   },
   async "parallel tool calls from a stream"() {
-    const final = await client.chat.completions.stream(chat("both tools", { tools })).finalChatCompletion();
-    const plain = await client.chat.completions.create(chat("both tools", { tools }));
+    const final = await client.chat.completions.stream(chat("both tools", { model: "gpt-4o", tools })).finalChatCompletion();
+    const plain = await client.chat.completions.create(chat("both tools", { model: "gpt-4o", tools }));
     const told = (answer) => answer.choices[0].message.tool_calls.map((c) => [c.id, c.function.name, c.function.arguments]);
     assert.deepEqual(told(final), told(plain));
     assert.deepEqual(told(plain).map((call) => call[1]), ["get_weather", "get_time"]);
