@@ -162,6 +162,10 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
     """The attempt that this model would be, or why it cannot be made."""
     learnt = market.learnt(model, measure.cjk, measure.prompt.tools)
     tokens = estimate(measure, model.counting, learnt)
+    if measure.prompt.unseen:
+        if model.context_window is None:
+            return None, "the vendor adds to its prompt what is not seen here, and its window is not known: no bound"
+        tokens = tokens._replace(high=max(tokens.high, model.context_window), exact=False)
     if model.context_window is not None and tokens.tokens > model.context_window:
         return None, f"the prompt of about {tokens.tokens} tokens does not fit its window of {model.context_window}"
     cap, capped_by = _cap(chat, route, model, tokens)

@@ -38,6 +38,7 @@ CARRIED = frozenset(
         "diagnostics", "context_management",
     }
 )  # fmt: skip
+ADDING = frozenset({"container", "mcp_servers"})  # fields by which the vendor itself adds to the prompt
 EFFORTS = ((4096, "low"), (16_384, "medium"))  # tokens of thinking up to which an effort is called so
 
 
@@ -63,7 +64,7 @@ def read(raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
         endpoint="messages",
         body=body,
         asked=asked,
-        prompt=replace(prompt, unseen=True) if stays else prompt,
+        prompt=replace(prompt, unseen=_adds(body, stays)),
         stream=stream,
         wants_usage=True,
         output_cap=cap,
@@ -76,6 +77,12 @@ def read(raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
         stays=stays,
         passed={name: value for name in PASSED if (value := headers.get(name))},
     )
+
+
+def _adds(body: Mapping[str, Any], stays: str) -> bool:
+    """Whether the vendor adds to the prompt what is not in the request; a field that nobody listed is taken for an option."""
+    options = {f"`{name}`" for name in body if name not in CARRIED and name not in ADDING}
+    return any(place not in options for place in stays.split(", ")) if stays else False
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Any]:

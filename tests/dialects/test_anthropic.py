@@ -342,3 +342,15 @@ async def test_a_service_tier_that_is_asked_for_is_held_and_charged_at_its_price
     held = [entry.attempt.held for entry in talk.ledger.closed]
     assert held[1] > 1.9 * held[0]
     assert held[2] < 1.1 * held[0]  # a discount is not counted on
+
+
+async def test_a_tool_of_the_vendors_own_is_held_for_at_the_whole_window(tmp_path):
+    own = [{"type": "web_search_20250305", "name": "web_search"}]
+    for window, told in ((None, None), (200_000, 200_000)):
+        talk = anthropic(tmp_path, message({"type": "text", "text": "x"}), models={"small": {"context_window": window}})
+        if told is None:
+            with pytest.raises(InvalidRequest, match="no bound"):
+                await talk.ask(endpoint="messages", model="small", max_tokens=9, tools=own)
+        else:
+            await talk.ask(endpoint="messages", model="small", max_tokens=9, tools=own)
+            assert talk.ledger.closed[0].attempt.bound.input_fresh == told
