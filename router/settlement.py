@@ -240,7 +240,8 @@ class Settlement:
         if tally.usage is not None and reader is not None and reader.usage_final:
             return tally.usage, "reported"
         failure = _failure(tally)
-        if failure is not None and failure.fault in UNBILLED and not tally.answered and tally.usage is None:
+        refused = failure is not None and failure.fault in UNBILLED and not tally.answered
+        if refused and tally.usage is None and not (reader and tally.streaming and reader.text()):
             return Usage(), "reported"
         return await self._estimated(tally), "estimated"
 

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from router.core.catalog import Caller, ChatRequest
 from router.core.charge import Charge, Terms
@@ -13,6 +12,7 @@ from router.core.limits import Budget, BudgetState
 from router.core.money import Rate
 from router.core.policy import Decision, Plan
 from router.core.prices import Unpriced
+from router.core.reading import Reader
 from router.core.usage import Usage
 from router.quotas import Share
 from router.upstream import Exchange
@@ -20,7 +20,6 @@ from router.upstream import Exchange
 # OpenTelemetry's names (semantic-conventions-genai, 2026-11)
 OPERATIONS = {
     "chat/completions": "chat",
-    "responses": "chat",
     "messages": "chat",
     "completions": "text_completion",
     "embeddings": "embeddings",
@@ -29,35 +28,6 @@ OPERATIONS = {
 
 # In nano-units: a million of any currency for one answer is a misreading, and would not fit the ledger's integers.
 MOST_VENDOR_COST = 10**15
-
-
-class Reader(Protocol):
-    """What reads a vendor's answer, for the client and, when it has left, for the bill."""
-
-    @property
-    def usage(self) -> Usage | None: ...
-    @property
-    def usage_final(self) -> bool:
-        """Whether all of it was told, not only the prompt's part."""
-
-    @property
-    def failure(self) -> Failure | None: ...
-    @property
-    def vendor_cost_nano(self) -> int | None:
-        """What the vendor itself says it charges, in nano-units of its currency."""
-
-    @property
-    def service_tier(self) -> str | None:
-        """The tier that the vendor says it served."""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take a piece; returns what the client gets."""
-
-    def finish(self) -> bytes:
-        """The answer has ended."""
-
-    def text(self) -> str:
-        """The output so far, to be counted if no usage comes."""
 
 
 @dataclass(slots=True)

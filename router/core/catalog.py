@@ -15,7 +15,7 @@ from router.core.limits import Budget
 from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
-Endpoint = Literal["chat/completions", "completions", "embeddings", "responses", "messages"]
+Endpoint = Literal["chat/completions", "completions", "embeddings", "messages"]
 DialectName = Literal["openai", "anthropic", "gemini"]
 
 

@@ -74,15 +74,15 @@ def read(raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
         service_tier="fast" if body.get("speed") == "fast" else None,
         wishes=read_wishes(headers, body.get("farebox")),
         hub=hub,
-        stays=stays,
+        stays=", ".join(dict.fromkeys(stays)),
         passed={name: value for name in PASSED if (value := headers.get(name))},
     )
 
 
-def _adds(body: Mapping[str, Any], stays: str) -> bool:
+def _adds(body: Mapping[str, Any], stays: Sequence[str]) -> bool:
     """Whether the vendor adds to the prompt what is not in the request; a field that nobody listed is taken for an option."""
     options = {f"`{name}`" for name in body if name not in CARRIED and name not in ADDING}
-    return any(place not in options for place in stays.split(", ")) if stays else False
+    return any(place not in options for place in stays)
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
@@ -90,7 +90,7 @@ def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
     return content if isinstance(content, list) else ()
 
 
-def to_hub(body: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def to_hub(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """(the body as a chat completion's, what of it a chat completion cannot say).
 
     Raises:
@@ -120,7 +120,7 @@ def to_hub(body: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
             hub["response_format"] = {"type": "json_schema", "json_schema": schema}
         if config.get("effort") and "reasoning_effort" in hub:
             hub["reasoning_effort"] = {"max": "high", "xhigh": "high"}.get(config["effort"], config["effort"])
-    return hub, ", ".join(dict.fromkeys(stays))
+    return hub, stays
 
 
 def _messages(body: Mapping[str, Any], stays: list[str]) -> list[dict[str, Any]]:

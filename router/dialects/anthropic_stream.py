@@ -11,8 +11,7 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError
-from router.core.failure import Failure, Fault
-from router.core.usage import ContradictoryUsage, Usage
+from router.core.usage import Usage
 from router.dialects import anthropic
 from router.dialects.anthropic_usage import failure_of, service_tier, usage_of, usage_shown
 from router.dialects.pieces import Bill, Finish, Listener, Piece
@@ -123,11 +122,7 @@ class AnthropicListener(Listener):
             return
         self._told.update({name: value for name, value in told.items() if value is not None})
         self.service_tier = service_tier(self._told)
-        try:
-            self.usage = usage_of(self._told)
-        except ContradictoryUsage as error:
-            self.usage, self.failure = None, Failure(Fault.GARBAGE, str(error), 200)
-        self.usage_final = final
+        self.consume(lambda: usage_of(self._told), final=final)
 
 
 class AnthropicSpeaker:
@@ -220,13 +215,8 @@ class AnthropicSpeaker:
         out: list[bytes] = []
         self._leave(out)
         out += [_stop(index) for index in self._calls.values()]
-        counted = (
-            b'{"output_tokens":%d,"estimated":true}' % self._written
-        )  # nobody said; each delta is a token at least
-        shown = counted if usage is None else usage_shown(usage, self._bill(usage))
-        stop = jsonio.dumps({"stop_reason": STOP_REASONS.get(self._finish, "end_turn"), "stop_sequence": None})
-        told = b'{"type":"message_delta","delta":' + stop + b',"usage":' + shown + b"}"
-        return b"".join([*out, _event(b"message_delta", told), _event(b"message_stop", b'{"type":"message_stop"}')])
+        shown = _counted(self._written) if usage is None else usage_shown(usage, self._bill(usage))
+        return b"".join([*out, _ending(STOP_REASONS.get(self._finish, "end_turn"), shown)])
 
     def fail(self, error: RouterError) -> bytes:
         return anthropic.show_error_event(error)
@@ -257,7 +247,7 @@ class AnthropicSpeaker:
         }
         usage = listener.usage
         shown = (
-            b'{"input_tokens":%d,"output_tokens":0,"estimated":true}' % self._prompt
+            b'{"input_tokens":%d,"output_tokens":%d,"estimated":true}' % (self._prompt, len(content))
             if usage is None
             else usage_shown(usage, self._bill(usage))
         )
@@ -281,9 +271,19 @@ def _event(name: bytes, data: bytes) -> bytes:
     return b"event: " + name + b"\ndata: " + data + b"\n\n"
 
 
-def _closing() -> bytes:
-    stopped = b'{"type":"message_delta","delta":{"stop_reason":"max_tokens","stop_sequence":null},"usage":{"output_tokens":0}}'
-    return _event(b"message_delta", stopped) + _event(b"message_stop", b'{"type":"message_stop"}')
+def _ending(reason: str, usage: bytes) -> bytes:
+    stop = jsonio.dumps({"stop_reason": reason, "stop_sequence": None})
+    told = b'{"type":"message_delta","delta":' + stop + b',"usage":' + usage + b"}"
+    return _event(b"message_delta", told) + _event(b"message_stop", b'{"type":"message_stop"}')
+
+
+def _counted(written: int) -> bytes:
+    """The usage where the vendor has not said it: each delta is a token at least."""
+    return b'{"output_tokens":%d,"estimated":true}' % written
+
+
+def _closing(written: int) -> bytes:
+    return _ending("max_tokens", _counted(written))
 
 
 WATCHING = Watching(

@@ -2,11 +2,12 @@
 then by its status. What the codes mean is the dialect's and the vendor's to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from router.core import jsonio
 from router.core.catalog import Quirks
-from router.core.failure import Fault
+from router.core.failure import Failure, Fault
 from router.core.usage import count
 
 # Said of many things, so it counts only where the status says nothing, as in the middle of a stream.
@@ -56,6 +57,24 @@ def by_status(status: int) -> Fault:
     if status in BY_STATUS:
         return BY_STATUS[status]
     return Fault.BAD_REQUEST if 400 <= status < 500 else Fault.SERVER
+
+
+def read_error(
+    status: int, raw: bytes, headers: Mapping[str, str], failure_of: Callable[[dict[str, Any]], Failure | None]
+) -> Failure:
+    """Whose fault an error reply is: what `failure_of` makes of its body, else what the status says. The vendor's message
+    is kept.
+    """
+    try:
+        told = jsonio.loads_reply(raw)
+    except jsonio.NotJson:
+        told = None
+    if isinstance(told, list) and len(told) == 1:  # Google wraps its errors so
+        told = told[0]
+    if isinstance(told, dict) and (failure := failure_of(told)) is not None:
+        return failure
+    text = raw[:300].decode("utf-8", "replace").strip() or "no message"
+    return Failure(by_status(status), text, status, None, wait(headers))
 
 
 def wait(headers: Mapping[str, str]) -> float | None:

@@ -5,9 +5,9 @@ google-genai package 3.6, 2026-11).
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from router.core import jsonio
 from router.dialects.carry import DEFAULTS
 from router.dialects.fields import text_of
+from router.dialects.hub import arguments
 
 # Kinds of pictures (ai.google.dev/gemini-api/docs/image-understanding, 2026-11).
 PICTURES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -141,16 +141,6 @@ def _signature(call: Mapping[str, Any]) -> str:
     google = extra.get("google") if isinstance(extra, dict) else None
     told = google.get("thought_signature") if isinstance(google, dict) else None
     return told if isinstance(told, str) else ""
-
-
-def arguments(call: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A call's arguments as an object; None if they are none."""
-    told = (call.get("function") or {}).get("arguments")
-    try:
-        value = jsonio.loads(told.encode()) if told else {}
-    except (jsonio.NotJson, AttributeError, UnicodeEncodeError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

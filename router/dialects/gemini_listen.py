@@ -12,7 +12,6 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
-from router.core.usage import ContradictoryUsage
 from router.dialects.gemini_usage import failure_of, service_tier, usage_of
 from router.dialects.pieces import Finish, Listener, Piece
 
@@ -126,15 +125,8 @@ class GeminiListener(Listener):
             self.failure = Failure(Fault.CONTENT_FILTERED, f"the vendor blocked the prompt: {reason}", 200, reason)
 
     def _consumed(self, told: Any) -> None:
-        try:
-            usage = usage_of(told)
-        except ContradictoryUsage as error:  # what contradicts itself is no report: the row is marked as estimated
-            self.usage = None
-            self.failure = self.failure or Failure(Fault.GARBAGE, str(error), 200)
-            return
-        if usage is not None:
-            self.usage, self.usage_final = usage, self._finished
-            self.service_tier = service_tier(told) or self.service_tier
+        self.consume(lambda: usage_of(told), final=self._finished)
+        self.service_tier = service_tier(told) or self.service_tier
 
 
 def _place(candidate: Mapping[str, Any]) -> int:

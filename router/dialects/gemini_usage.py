@@ -7,11 +7,10 @@ The prompt includes what was served from a cache, the answer is without what was
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import Usage, count, minus
-from router.dialects.faults import by_status, classify, wait
+from router.dialects.faults import classify, read_error, wait
 
 # Reasons of an ErrorInfo (google/api/error_reason.proto) and statuses (google/rpc/code.proto). RESOURCE_EXHAUSTED is told by
 # its quota. The troubleshooting page has FAILED_PRECONDITION for projects that may not use the API where they are.
@@ -47,16 +46,7 @@ PHRASES = (
 
 def error(status: int, raw: bytes, headers: Mapping[str, str], quirks: Quirks) -> Failure:
     """Whose fault an error reply is; the vendor's message is kept."""
-    try:
-        told = jsonio.loads_reply(raw)
-    except jsonio.NotJson:
-        told = None
-    if isinstance(told, list) and len(told) == 1:  # a stream without `alt=sse` and the OpenAI layer wrap it so
-        told = told[0]
-    if isinstance(told, dict) and (failure := failure_of(told, status, headers, quirks)) is not None:
-        return failure
-    text = raw[:300].decode("utf-8", "replace").strip() or "no message"
-    return Failure(by_status(status), text, status, None, wait(headers))
+    return read_error(status, raw, headers, lambda told: failure_of(told, status, headers, quirks))
 
 
 def failure_of(told: Mapping[str, Any], status: int, headers: Mapping[str, str], quirks: Quirks) -> Failure | None:

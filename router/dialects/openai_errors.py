@@ -10,7 +10,7 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import count
-from router.dialects.faults import by_status, classify, wait
+from router.dialects.faults import classify, read_error, wait
 
 PLAIN = Quirks()
 
@@ -34,16 +34,7 @@ PHRASES = (("maximum context length", Fault.CONTEXT_TOO_LONG),)
 
 def error(status: int, raw: bytes, headers: Mapping[str, str], quirks: Quirks = PLAIN) -> Failure:
     """Whose fault an error reply is; the vendor's message is kept."""
-    try:
-        told = jsonio.loads_reply(raw)
-    except jsonio.NotJson:
-        told = None
-    if isinstance(told, list) and len(told) == 1:  # one vendor's layer wraps its errors so
-        told = told[0]
-    if (failure := failure_of(told, status, headers, quirks)) is not None:
-        return failure
-    text = raw[:300].decode("utf-8", "replace").strip() or "no message"
-    return Failure(by_status(status), text, status, None, wait(headers))
+    return read_error(status, raw, headers, lambda told: failure_of(told, status, headers, quirks))
 
 
 def failure_of(told: Any, status: int, headers: Mapping[str, str], quirks: Quirks = PLAIN) -> Failure | None:

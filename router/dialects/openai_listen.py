@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from router.core.catalog import Quirks
-from router.core.failure import Failure, Fault
-from router.core.usage import ContradictoryUsage
 from router.dialects.openai_errors import PLAIN, carries, choices_of, failure_of, finish_failure
 from router.dialects.openai_usage import find, usage_of, vendor_cost_nano
 from router.dialects.pieces import Finish, Listener, Piece
@@ -29,40 +27,32 @@ class OpenAIListener(Listener):
         self._wrote = False
 
     def hear(self, told: dict[str, Any]) -> Sequence[Piece]:
-        out: list[Piece] = []
-        if (failure := failure_of(told, 200, {}, self._quirks)) is not None:
-            self.failure = failure
-            return out
-        self._head(told)
-        repeated = told.get("object") == "chat.completion"  # a closing frame that has the whole message again
-        for choice in choices_of(told):
-            at = choice.get("index")
-            at = at if isinstance(at, int) else 0
-            delta = choice.get("delta")
-            if isinstance(delta, dict) and not repeated:
-                self._parts(delta, at, out)
-            self._finish(choice, at, out)
+        # a closing frame that has the whole message again has it as `message`, which is not read here
+        out = self._choices(told, "delta")
         self._wrote = self._wrote or any(piece.kind != "finish" for piece in out)
         self._fail_by_finish(told, carried=self._wrote)
-        self._consumed(told)
         return out
 
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
+        out = self._choices(told, "message")
+        self._fail_by_finish(told, carried=carries(told))
+        self.done = True
+        return out
+
+    def _choices(self, told: dict[str, Any], name: str) -> list[Piece]:
+        """What each choice says under `name`, and how it finished; nothing where an error is told."""
         out: list[Piece] = []
         self._consumed(told)
-        if (failure := failure_of(told, 200, {}, self._quirks)) is not None:
-            self.failure = failure
+        self.failure = failure_of(told, 200, {}, self._quirks)
+        if self.failure is not None:
             return out
         self._head(told)
         for choice in choices_of(told):
             at = choice.get("index")
             at = at if isinstance(at, int) else 0
-            message = choice.get("message")
-            if isinstance(message, dict):
-                self._parts(message, at, out)
+            if isinstance(part := choice.get(name), dict):
+                self._parts(part, at, out)
             self._finish(choice, at, out)
-        self._fail_by_finish(told, carried=carries(told))
-        self.done = True
         return out
 
     def _head(self, told: dict[str, Any]) -> None:
@@ -112,19 +102,15 @@ class OpenAIListener(Listener):
     def _fail_by_finish(self, told: dict[str, Any], *, carried: bool) -> None:
         failure = finish_failure(told, self._quirks)
         if failure is not None and not (failure.callers and carried):
-            self.failure = failure
+            self.failure = self.failure or failure
 
     def _consumed(self, told: dict[str, Any]) -> None:
         found = find(told, self._quirks)
         if found is None:
             return
-        try:
-            usage = usage_of(found, self._quirks)
-        except ContradictoryUsage as error:  # what contradicts itself is no report: the row is marked as estimated
-            self.failure = self.failure or Failure(Fault.GARBAGE, str(error), 200)
-            return
-        if usage is not None:
-            self.usage = usage
+        before = self.usage
+        self.consume(lambda: usage_of(found, self._quirks))
+        if self.usage is not before:
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
 
 

@@ -162,7 +162,7 @@ def _choice(index: int, pieces: Sequence[Piece]) -> dict[str, Any]:
     for call in calls.values():
         call["function"]["arguments"] = call["function"]["arguments"] or "{}"
     text, thinking = joined("text"), joined("thinking")
-    message: dict[str, Any] = {"role": "assistant", "content": text if text or calls else "", "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": text if text or calls else ""}
     message["refusal"] = joined("refusal")
     if thinking:
         message["reasoning_content"] = thinking

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from router.core.errors import RouterError
 from router.core.failure import Failure
-from router.core.usage import Usage
+from router.core.usage import ContradictoryUsage, Usage
 
 Kind = Literal["text", "thinking", "signature", "redacted", "refusal", "call", "arguments", "finish"]
 Finish = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -47,6 +47,18 @@ class Listener:
         self.service_tier: str | None = None  # the tier that the vendor says it served
         self.failure: Failure | None = None
         self.done = False  # the vendor said that this is all
+
+    def consume(self, usage_of: Callable[[], Usage | None], *, final: bool = True) -> None:
+        """Take in what the vendor says was used, if it says something. What contradicts itself is no report, so that the
+        row is marked as estimated; the answer is passed on all the same.
+        """
+        try:
+            usage = usage_of()
+        except ContradictoryUsage:
+            self.usage = None
+            return
+        if usage is not None:
+            self.usage, self.usage_final = usage, final
 
     def hear(self, told: dict[str, Any]) -> Sequence[Piece]:
         """One event of a stream, parsed."""

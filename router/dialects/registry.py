@@ -8,8 +8,7 @@ from typing import Protocol
 from router.core.catalog import ChatRequest, DialectName, Endpoint, Model, Quirks
 from router.core.errors import RouterError
 from router.core.failure import AttemptFailed, Failure, Fault
-from router.core.sse import Splitter
-from router.core.usage import Usage
+from router.core.reading import Reader
 from router.dialects import anthropic, anthropic_body, anthropic_usage, gemini, gemini_usage, openai, openai_errors
 from router.dialects.anthropic_stream import WATCHING, AnthropicListener, AnthropicSpeaker
 from router.dialects.carry import Carries
@@ -20,7 +19,7 @@ from router.dialects.openai_speak import OpenAISpeaker
 from router.dialects.openai_stream import Tap
 from router.dialects.pieces import Bill, Listener, Speaker
 from router.dialects.sent import Sent
-from router.dialects.turn import ODD, Lines, Turn, Turned
+from router.dialects.turn import ODD, Turn, Turned
 from router.dialects.watch import Watch, Watched, Watching
 
 
@@ -38,8 +37,6 @@ class Dialect:
     """Why a chat completion cannot be put on this wire; "" if it can."""
     carries: Carries | None = None
     """What of a chat completion it can carry; None: all of it."""
-    lines: bool = False
-    """Whether its streams are JSON lines instead of server-sent events."""
 
 
 DIALECTS: Mapping[DialectName, Dialect] = {
@@ -158,51 +155,30 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
         raise AttemptFailed(Failure(Fault.BAD_REQUEST, told)) from None
 
 
-class StreamReader(Protocol):
-    """Reads a vendor's stream, for the client and, when it has left, for the bill."""
+class StreamReader(Reader, Protocol):
+    """Reads a vendor's stream."""
 
-    @property
-    def usage(self) -> Usage | None: ...
-    @property
-    def usage_final(self) -> bool: ...
-    @property
-    def failure(self) -> Failure | None: ...
-    @property
-    def vendor_cost_nano(self) -> int | None: ...
-    @property
-    def service_tier(self) -> str | None: ...
+    done: bool  # the vendor has said that this is all
+
     @property
     def written(self) -> int:
         """Tokens that the vendor has written at the least."""
 
-    done: bool
+    def fail(self, error: RouterError) -> bytes:
+        """What tells the client that the stream cannot go on."""
 
-    def feed(self, chunk: bytes) -> bytes: ...
-    def finish(self) -> bytes: ...
-    def text(self) -> str: ...
-    def fail(self, error: RouterError) -> bytes: ...
-    def cut(self, model: str) -> bytes: ...
+    def cut(self, model: str) -> bytes:
+        """How the stream is closed when it is we who end it at its cap."""
 
 
-class PlainReader(Protocol):
+class PlainReader(Reader, Protocol):
     """Reads a plain answer."""
 
-    @property
-    def usage(self) -> Usage | None: ...
-    @property
-    def usage_final(self) -> bool: ...
-    @property
-    def failure(self) -> Failure | None: ...
-    @property
-    def vendor_cost_nano(self) -> int | None: ...
-    @property
-    def service_tier(self) -> str | None: ...
+    def read(self, raw: bytes) -> bool:
+        """Whether this is an answer; else `failure` says why not."""
 
-    def feed(self, chunk: bytes) -> bytes: ...
-    def finish(self) -> bytes: ...
-    def text(self) -> str: ...
-    def read(self, raw: bytes) -> bool: ...
-    def shown(self, raw: bytes) -> bytes: ...
+    def shown(self, raw: bytes) -> bytes:
+        """The answer as the client gets it."""
 
 
 def stream_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: Bill) -> StreamReader:
@@ -211,7 +187,7 @@ def stream_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: 
     client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
     if not native and client.speaker is not None:
         speaker = client.speaker(chat, model.wire_name, prompt, now, bill)
-        return Turn(dialect.listener(quirks), speaker, Lines() if dialect.lines else Splitter())
+        return Turn(dialect.listener(quirks), speaker)
     if client.watching is not None:
         return Watch(client.watching, quirks, bill)
     return Tap(hide_usage=not chat.wants_usage, bill=bill, quirks=quirks)

@@ -5,12 +5,12 @@ settlement when it has left.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from router.core import jsonio
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import Failure, Fault
-from router.core.sse import data_of, events
+from router.core.sse import Splitter, data_of, events
 from router.core.usage import Usage
 from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
 
@@ -18,41 +18,7 @@ from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
 ODD = (LookupError, TypeError, AttributeError, ValueError)
 
 
-class Lines:
-    """JSON lines in any cut → blocks of whole lines; the counterpart of `sse.Splitter`."""
-
-    __slots__ = ("_tail",)
-
-    def __init__(self) -> None:
-        self._tail = b""
-
-    def feed(self, chunk: bytes) -> bytes:
-        data = self._tail + chunk
-        end = data.rfind(b"\n") + 1
-        self._tail = data[end:]
-        return data[:end]
-
-    def rest(self) -> bytes:
-        tail, self._tail = self._tail, b""
-        return tail
-
-
-class Framing(Protocol):
-    def feed(self, chunk: bytes) -> bytes:
-        """All frames that are whole now, as one block."""
-
-    def rest(self) -> bytes:
-        """What the stream ended with."""
-
-
-def frames(framing: Framing, block: bytes) -> Sequence[bytes]:
-    """The data of each frame of a block; events without data (keep-alives, comments) have none."""
-    if isinstance(framing, Lines):
-        return [line for line in block.split(b"\n") if line.strip()]
-    return [data for event in events(block) if (data := data_of(event))]
-
-
-class Reader:
+class Heard:
     """What readers of any kind know, from their listener."""
 
     __slots__ = ("listener",)
@@ -93,15 +59,15 @@ class Reader:
         return None, ()
 
 
-class Turn(Reader):
+class Turn(Heard):
     """One stream from a vendor to a client of another dialect."""
 
-    __slots__ = ("_begun", "_framing", "_said", "_speaker", "_text", "_told", "done", "written")
+    __slots__ = ("_begun", "_said", "_speaker", "_splitter", "_text", "_told", "done", "written")
 
-    def __init__(self, listener: Listener, speaker: Speaker, framing: Framing) -> None:
+    def __init__(self, listener: Listener, speaker: Speaker) -> None:
         super().__init__(listener)
         self._speaker = speaker
-        self._framing = framing
+        self._splitter = Splitter()
         self._begun = False
         self._said = False  # a finish has been said, so that the stream may end
         self._told = False  # the client has been told of the failure, or of the end
@@ -111,21 +77,22 @@ class Turn(Reader):
 
     def feed(self, chunk: bytes) -> bytes:
         """What the client gets for this chunk; b"" while nothing is whole."""
-        return self._turn(block) if (block := self._framing.feed(chunk)) else b""
+        return self._turn(block) if (block := self._splitter.feed(chunk)) else b""
 
     def finish(self) -> bytes:
         """The vendor's side has ended: what is left, and the end if the answer is complete."""
-        out = self._turn(rest) if (rest := self._framing.rest()) else b""
+        out = self._turn(rest) if (rest := self._splitter.rest()) else b""
         self.done = self.done or (self._said and self.listener.failure is None)
         return out + self._end() if self.done else out
 
     def _turn(self, block: bytes) -> bytes:
         out: list[bytes] = []
         listener = self.listener
-        for data in frames(self._framing, block):
+        for event in events(block):
+            data = data_of(event)  # keep-alives and comments have none
             if data == b"[DONE]":
                 listener.done = True
-            elif listener.failure is None:
+            elif data and listener.failure is None:
                 _, pieces = self.heard(data)
                 if pieces:
                     out.append(self._say(pieces))
@@ -143,19 +110,19 @@ class Turn(Reader):
                 self.written += 1
             elif piece.kind == "finish":
                 self._said = True
-        said = self._speaker.say(pieces) if self._begun else b""
-        if not self._begun:
-            self._begun = True
-            said = self._speaker.begin(self.listener) + self._speaker.say(pieces)
-        return said
+        return self._head() + self._speaker.say(pieces)
+
+    def _head(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        return self._speaker.begin(self.listener)
 
     def _end(self) -> bytes:
         if self._told:
             return b""
         self._told = True
-        head = b"" if self._begun else self._speaker.begin(self.listener)
-        self._begun = True
-        return head + self._speaker.end(self.usage if self.usage_final else None)
+        return self._head() + self._speaker.end(self.usage if self.usage_final else None)
 
     def _fail(self) -> bytes:
         """A failure, in the client's words; before anything else was said it is the relay's to tell."""
@@ -176,17 +143,16 @@ class Turn(Reader):
         return "".join(self._text)
 
 
-class Turned(Reader):
-    """A plain answer to a client of another dialect."""
+class Whole(Heard):
+    """Reads a plain answer."""
 
-    __slots__ = ("_pieces", "_raw", "_speaker", "done")
+    __slots__ = ("_pieces", "_raw", "_told")
 
-    def __init__(self, listener: Listener, speaker: Speaker) -> None:
+    def __init__(self, listener: Listener) -> None:
         super().__init__(listener)
-        self._speaker = speaker
         self._raw: list[bytes] = []
+        self._told: Any = None
         self._pieces: Sequence[Piece] = ()
-        self.done = False
 
     def feed(self, chunk: bytes) -> bytes:
         self._raw.append(chunk)
@@ -198,13 +164,22 @@ class Turned(Reader):
 
     def read(self, raw: bytes) -> bool:
         """Whether this is an answer; else `failure` says why not."""
-        _, self._pieces = self.heard(raw, whole=True)
-        self.done = self.failure is None
-        return self.done
+        self._told, self._pieces = self.heard(raw, whole=True)
+        return self.failure is None
+
+    def text(self) -> str:
+        return "".join(piece.text for piece in self._pieces if piece.kind in WRITTEN)
+
+
+class Turned(Whole):
+    """A plain answer to a client of another dialect."""
+
+    __slots__ = ("_speaker",)
+
+    def __init__(self, listener: Listener, speaker: Speaker) -> None:
+        super().__init__(listener)
+        self._speaker = speaker
 
     def shown(self, _: bytes) -> bytes:
         """The answer as the client gets it."""
         return self._speaker.whole(self.listener, self._pieces)
-
-    def text(self) -> str:
-        return "".join(piece.text for piece in self._pieces if piece.kind in WRITTEN)

@@ -12,8 +12,8 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError
 from router.core.sse import Splitter, data_of, events, with_data
-from router.dialects.pieces import WRITTEN, Bill, Listener, Piece
-from router.dialects.turn import Reader
+from router.dialects.pieces import WRITTEN, Bill, Listener
+from router.dialects.turn import Heard, Whole
 
 FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
 MARK = "farebox:cost"  # stands for the cost while an event is written; inside a text its quotes would be escaped
@@ -41,13 +41,13 @@ class Watching:
     """What each event that holds a token has."""
     place: tuple[str, ...]
     """Where the usage stands that a client is shown the cost in."""
-    closing: Callable[[], bytes]
-    """How a stream is closed when it is we who end it at its cap."""
+    closing: Callable[[int], bytes]
+    """(tokens written at the least) → how a stream is closed when it is we who end it at its cap."""
     error: Callable[[RouterError], bytes]
     """How a stream tells of an error."""
 
 
-class Watch(Reader):
+class Watch(Heard):
     """One stream from a vendor to a client of the same dialect: bytes pass; events that tell something are read."""
 
     __slots__ = ("_bill", "_how", "_kept", "_quirks", "_size", "_splitter", "_text", "done", "written")
@@ -97,7 +97,7 @@ class Watch(Reader):
             self._fold()
 
     def _fold(self) -> None:
-        reader = Reader(self._how.listener(self._quirks))
+        reader = Heard(self._how.listener(self._quirks))
         for event in events(b"".join(self._kept)):
             if data := data_of(event):
                 self._text += "".join(piece.text for piece in reader.heard(data)[1] if piece.kind in WRITTEN)
@@ -108,42 +108,23 @@ class Watch(Reader):
         return self._how.error(error)
 
     def cut(self, _: str) -> bytes:
-        return self._how.closing()
+        return self._how.closing(self.written)
 
     def text(self) -> str:
         self._fold()
         return self._text
 
 
-class Watched(Reader):
+class Watched(Whole):
     """A plain answer to a client of the same dialect: only its cost is added."""
 
-    __slots__ = ("_bill", "_pieces", "_raw", "_told", "done")
+    __slots__ = ("_bill",)
 
     def __init__(self, listener: Listener, bill: Bill) -> None:
         super().__init__(listener)
         self._bill = bill
-        self._raw: list[bytes] = []
-        self._told: Any = None
-        self._pieces: Sequence[Piece] = ()
-        self.done = False
-
-    def feed(self, chunk: bytes) -> bytes:
-        self._raw.append(chunk)
-        return b""
-
-    def finish(self) -> bytes:
-        self.read(b"".join(self._raw))
-        return b""
-
-    def read(self, raw: bytes) -> bool:
-        self._told, self._pieces = self.heard(raw, whole=True)
-        self.done = self.failure is None
-        return self.done
 
     def shown(self, raw: bytes) -> bytes:
+        """The answer as the client gets it."""
         members = self._bill(self.usage) if self.usage is not None else b""
         return (with_members(self._told, ("usage",), members) if members else None) or raw
-
-    def text(self) -> str:
-        return "".join(piece.text for piece in self._pieces if piece.kind in WRITTEN)

@@ -3,14 +3,12 @@
 Its OpenAI layer is for trying things out, as it says itself, and reports no cache use: the own wire is the default.
 """
 
-from router.core.catalog import Quirks, Vendor, Wire
-from router.core.failure import Fault
+from router.core.catalog import Vendor, Wire
 
 VENDOR = Vendor(
     name="anthropic",
     base_url="https://api.anthropic.com",
     currency="USD",
     dialect="anthropic",
-    quirks=Quirks(phrases=(("prompt is too long", Fault.CONTEXT_TOO_LONG),)),
     also=(Wire("openai", "https://api.anthropic.com/v1"),),
 )

@@ -354,3 +354,57 @@ async def test_a_tool_of_the_vendors_own_is_held_for_at_the_whole_window(tmp_pat
         else:
             await talk.ask(endpoint="messages", model="small", max_tokens=9, tools=own)
             assert talk.ledger.closed[0].attempt.bound.input_fresh == told
+
+
+# A stream that goes beyond its cap, breaks off, or contradicts itself
+
+
+@pytest.mark.parametrize("endpoint", ["chat/completions", "messages"])
+async def test_a_vendor_that_does_not_keep_to_its_cap_is_cut_off_in_the_clients_own_words(tmp_path, endpoint):
+    ample = {"search": {"budgets": [{"limit": 1, "per": "day"}]}}
+    talk = anthropic(tmp_path, list(streamed(*[" word"] * 200)), teams=ample)
+    reply = await talk.ask(endpoint=endpoint, model="small", stream=True, max_tokens=20)
+    (entry,) = talk.ledger.closed
+    assert (entry.outcome, entry.basis) == ("cut", "estimated")
+    assert 20 <= entry.usage.output_text < 60
+    if endpoint == "messages":
+        *_, stop, end = told_events(reply.body)
+        assert (stop["delta"]["stop_reason"], end["type"]) == ("max_tokens", "message_stop")
+        assert stop["usage"]["output_tokens"] >= 20
+        assert stop["usage"]["estimated"] is True
+        for one in (stop, end):
+            EVENT.validate_python(one)
+    else:
+        assert b'"finish_reason":"length"' in reply.body
+        assert reply.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_words_and_an_error_in_one_piece_are_charged_and_the_next_candidate_answers(tmp_path):
+    head, start, word, *_ = streamed("Hello there")
+    error = named({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
+    talk = anthropic(tmp_path, [head + start + word + error], list(streamed("Hi.")))
+    reply = await talk.ask(stream=True)
+    assert b'"content":"Hi."' in reply.body and b"Hello" not in reply.body
+    closed = sorted(talk.ledger.closed, key=lambda entry: entry.attempt.number)
+    assert [(e.outcome, e.basis, e.usage.output_total) for e in closed] == [
+        ("error", "estimated", 2),
+        ("ok", "reported", 5),
+    ]
+
+
+async def test_the_same_on_the_hubs_own_wire_without_any_usage(tmp_path):
+    talk = Conversation(
+        snapshot_of(tmp_path), [b"".join(stream("Hello there", usage=None, done=False)) + event({"error": {"code": 503}})], stream("Hi.")
+    )  # fmt: skip
+    await talk.ask(stream=True)
+    first, _ = sorted(talk.ledger.closed, key=lambda entry: entry.attempt.number)
+    assert (first.outcome, first.basis, first.usage.output_text) == ("error", "estimated", 2)
+
+
+async def test_a_usage_that_contradicts_itself_is_no_report_and_spoils_no_answer(tmp_path):
+    usage = {"input_tokens": 10, "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 9}}
+    talk = anthropic(tmp_path, message({"type": "text", "text": "Hello."}, usage=usage))
+    reply = await talk.ask()
+    assert jsonio.loads(reply.body)["choices"][0]["message"]["content"] == "Hello."
+    (entry,) = talk.ledger.closed
+    assert (entry.outcome, entry.basis) == ("ok", "estimated")

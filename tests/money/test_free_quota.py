@@ -51,7 +51,9 @@ def streamed(prompt, completion):
 
 
 class Gates:
-    """An upstream that answers the request "n7" with its seventh answer, once the seventh gate is open."""
+    """An upstream that answers the request "n7" with its seventh answer, once the seventh gate is open. An answer may be
+    given as (prompt, completion): then it keeps to the output cap that it is told, as vendors do.
+    """
 
     def __init__(self, talk, answers):
         self.inner, talk.upstream.open = talk.upstream.open, self.open
@@ -60,9 +62,13 @@ class Gates:
         self.called = set()
 
     def open(self, call):
-        number = int(jsonio.loads(call.body)["messages"][0]["content"][1:])
+        asked = jsonio.loads(call.body)
+        number = int(asked["messages"][0]["content"][1:])
         self.called.add(number)
-        self.upstream.answers.insert(0, Late(self.gates[number], self.answers[number]))
+        told = self.answers[number]
+        if isinstance(told, tuple):
+            told = answer(told[0], min(told[1], asked["max_tokens"]))
+        self.upstream.answers.insert(0, Late(self.gates[number], told))
         return self.inner(call)
 
 
@@ -368,7 +374,7 @@ def test_in_any_order_the_quota_is_never_passed_nor_is_a_budget(tmp_path_factory
     async def run():
         talk = talk_of(tmp_path_factory.mktemp("quota"), free(amount), budgets=[{"limit": limit, "per": "total"}])
         talk.clock.at = micros(datetime(2026, 11, 22, 15, 0, tzinfo=UTC))
-        gates = Gates(talk, [answer(*usage) for usage in usages])
+        gates = Gates(talk, usages)
         tasks, closed = {}, list(range(len(usages)))
         (budget,) = talk.snapshot.budgets
         quotas = talk.settlement.quotas
