@@ -13,6 +13,7 @@ from router.clock import Clock
 from router.core.catalog import Caller
 from router.core.entry import Entry
 from router.core.explain import explain
+from router.core.health import Health
 from router.core.limits import BudgetState, moment
 from router.core.policy import Decision
 from router.core.prices import Price, Unpriced
@@ -86,7 +87,7 @@ class Farebox:
         if self.upstream is None:
             self.upstream = AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream()
         self.services = Services(
-            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, self.clock,
+            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, Health(), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
         )  # fmt: skip
 
@@ -240,8 +241,15 @@ class Farebox:
     def _now(self) -> Now:
         return Now(
             self.snapshot, self.clock.now(), self.budgets(), self.in_flight, self.ledger.lag(self.clock.seconds()),
-            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()),
+            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
         )  # fmt: skip
+
+    def _open_breakers(self) -> dict[tuple[str, str], bool]:
+        now, health = self.clock.seconds(), self.services.health
+        return {
+            (model.vendor, model.name): health.breaker_open(model, now)
+            for model in self.snapshot.catalog.models.values()
+        }
 
     def prices(self) -> list[dict[str, Any]]:
         """What each configured model costs now, and what comes next."""

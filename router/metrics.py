@@ -43,6 +43,7 @@ class Now:
     ledger_waiting_s: float
     calibrator: Calibrator = field(default_factory=Calibrator)
     free: Iterable[Standing] = ()
+    open_breakers: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # (vendor, model) → whether it is open
 
 
 class Metrics(Collector):
@@ -137,6 +138,7 @@ class Metrics(Collector):
         yield from self._counts(known)
         yield from _budget_gauges(now)
         yield _prices(now)
+        yield _breakers(now)
         yield _free(now)
         yield from _learnt(now)
         for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
@@ -307,6 +309,17 @@ def _budget_gauges(now: Now) -> Iterator[Metric]:
         if state.budget.per != "total":
             families["resets_seconds"].add_metric(key, (state.ends - now.at) / MICROS)
     yield from families.values()
+
+
+def _breakers(now: Now) -> Metric:
+    family = GaugeMetricFamily(
+        "farebox_breaker_open",
+        "1 while a model is not asked because of what its vendor answered",
+        labels=("vendor", "model"),
+    )
+    for key, is_open in now.open_breakers.items():
+        family.add_metric(key, int(is_open))
+    return family
 
 
 def _prices(now: Now) -> Metric:

@@ -23,6 +23,7 @@ from router.core.errors import (
 )
 from router.core.explain import explain
 from router.core.failure import Failure, Fault
+from router.core.health import OF_THE_KEY, Health
 from router.core.policy import Decision, Market, Plan, decide
 from router.dialects import cannot, read
 from router.gate import Gate
@@ -58,6 +59,7 @@ class Services:
     settlement: Settlement
     habits: Habits
     gate: Gate
+    health: Health
     clock: Clock
     on_decision: Callable[[str, Caller, Decision], None]
     on_fallback: Callable[[str, str, str], None]
@@ -82,8 +84,8 @@ async def _attempts(inbound: Inbound, reply: Reply, decision: Decision, ticket: 
     chat, plans, failed = ticket.chat, decision.plans, list[Tally]()
     while plans:
         async with services.settlement.reserve(ticket, plans, len(failed) + 1) as tally:
-            await relay(chat, tally, reply, services.upstream, services.clock)
-            plans = _left_to_try(plans, tally, len(failed) + 1)
+            await relay(chat, tally, reply, services.upstream, services.health, services.clock)
+            plans = _left_to_try(plans, tally, len(failed) + 1, services)
             tally.final = not plans
         services.on_overhead(tally.overhead_s(inbound.began))
         if tally.answered or tally.left:
@@ -105,7 +107,15 @@ async def choose(
     soft = await services.settlement.only_cheap(caller)
     now = services.clock.now()
     learnt, free_left = services.settlement.calibrator.learnt, services.settlement.quotas.left
-    market = Market(now, snapshot.rates.at(now), services.habits.expected_output, learnt, free_left)
+    seconds = services.clock.seconds()
+    market = Market(
+        now,
+        snapshot.rates.at(now),
+        services.habits.expected_output,
+        learnt,
+        free_left,
+        lambda model: services.health.look(model, seconds),
+    )
     decision = decide(chat, route, caller, considered, measure, market, soft)
     ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)
     return decision, ticket
@@ -134,10 +144,16 @@ async def _dry_run(ticket: Ticket, reply: Reply) -> None:
     await reply.send(200, jsonio.dumps(told), headers)
 
 
-def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int) -> tuple[Plan, ...]:
-    """The plans after this attempt: none once it has answered, once it is the caller's fault, or after enough tries."""
+def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int, services: Services) -> tuple[Plan, ...]:
+    """The plans after this attempt: none once it has answered, once it is the caller's fault, or after enough tries. The
+    same again where it was the credential's fault and there is another.
+    """
     if tally.answered or tally.left or (tally.failure and tally.failure.callers) or tried >= MAX_ATTEMPTS:
         return ()
+    model = tally.plan.model
+    keys = len(model.access.keys) > 1 and tally.failure is not None and tally.failure.fault in OF_THE_KEY
+    if keys and services.health.look(model, services.clock.seconds()) is None:
+        return plans
     return tuple(plan for plan in plans if plan.model is not tally.plan.model)
 
 

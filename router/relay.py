@@ -13,6 +13,7 @@ from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import AttemptFailed, Failure, Fault
+from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
 from router.core.usage import Usage
@@ -41,21 +42,25 @@ class Reply(Protocol):
         """A piece of the stream; waits while the client is slow."""
 
 
-async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstream, clock: Clock) -> None:
+async def relay(
+    chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstream, health: Health, clock: Clock
+) -> None:
     """Call the vendor and pass its answer on. What was consumed, and what failed, is in the tally afterwards."""
+    model = tally.plan.model
+    key = health.take(model, clock.seconds())
     # There from the start: whoever has to read on when the client is gone reads into it.
     make = stream_reader if chat.stream else plain_reader
-    told = (chat, tally.plan.model, tally.plan.tokens.tokens, clock.now() // 1_000_000, _bill(tally))
+    told = (chat, model, tally.plan.tokens.tokens, clock.now() // 1_000_000, _bill(tally))
     reader = tally.reader = make(*told)
     tally.sent_s = clock.seconds()  # also where it comes to no call
     try:
-        call = _call(chat, tally)
+        call = _call(chat, tally, key)
         tally.sent_s = clock.seconds()
         exchange = tally.exchange = upstream.open(call)
         await exchange.response()
         if not 200 <= exchange.status < 300:
-            dialect, _ = wire_of(tally.plan.model, chat.endpoint)
-            quirks = tally.plan.model.access.vendor.quirks
+            dialect, _ = wire_of(model, chat.endpoint)
+            quirks = model.access.vendor.quirks
             tally.failure = dialect.error(exchange.status, await exchange.read(), exchange.headers, quirks)
         elif chat.stream and _is_stream(exchange):
             await _stream(tally, cast("StreamReader", reader), reply, exchange, clock)
@@ -70,6 +75,7 @@ async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstrea
         tally.left = True
     finally:
         tally.ended_s = clock.seconds()
+        health.tell(model, key, tally.failure, tally.ended_s, heard=tally.answered)
 
 
 def _is_stream(exchange: Exchange) -> bool:
@@ -77,11 +83,10 @@ def _is_stream(exchange: Exchange) -> bool:
     return "event-stream" in kind or "ndjson" in kind
 
 
-def _call(chat: ChatRequest, tally: Tally) -> UpstreamCall:
+def _call(chat: ChatRequest, tally: Tally, key: str) -> UpstreamCall:
     """The request to the vendor. No header of the client reaches it but those that its dialect lets pass."""
     plan = tally.plan
     access = plan.model.access
-    key = access.keys[0] if access.keys else ""
     sent = request(chat, plan.model, plan.output_cap, key, must=_must_cap(chat, tally))
     headers = {"Content-Type": "application/json", **dict(access.headers), **sent.headers}
     return UpstreamCall(url=sent.url, headers=headers, body=sent.body, timeouts=access.timeouts)

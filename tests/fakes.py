@@ -9,6 +9,7 @@ import yaml
 from router.core import jsonio
 from router.core.catalog import Access, Caller, Model, Tier, Vendor
 from router.core.failure import AttemptFailed, Failure
+from router.core.health import Health
 from router.core.limits import Budget
 from router.core.money import amount_nano, price_pico
 from router.core.prices import Price, Rates, Timeline
@@ -221,7 +222,7 @@ class Conversation:
         self.settlement = Settlement(self.accounts, self.ledger, tokenizer, habits, self.clock, wait_s=0)
         self.settlement.observers.append(lambda entry: self.gate.observe(entry, snapshot.teams))
         self.services = Services(
-            tokenizer, self.upstream, self.settlement, habits, self.gate, self.clock,
+            tokenizer, self.upstream, self.settlement, habits, self.gate, Health(), self.clock,
             on_decision=lambda *told: self.decisions.append(told),
             on_fallback=lambda *told: self.fallbacks.append(told),
             on_overhead=lambda seconds: None,

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
-from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
+from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget, Overloaded, RateLimited
+from router.core.failure import Fault
+from router.core.health import Unwell
 from router.core.money import Rate, nano_from_pico, show
 from router.core.prices import Facts, Price, Quota, Unpriced, charge_pico_with_free
 from router.core.tokens import Estimate, Learnt, Measure, estimate
@@ -52,6 +54,8 @@ class Verdict:
     model: Model
     lost: str
     plan: Plan | None = None
+    unwell: Unwell | None = None
+    """Set where it could be asked if it were well."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +70,10 @@ class Decision:
     flagship: tuple[Model, Price] | None  # what savings are measured against
     at: int
     rates: Mapping[str, Rate]
+
+
+def _all_well(_model: Model) -> Unwell | None:
+    return None
 
 
 def _nothing_free(_model: Model, _quota: Quota, _at: int) -> int:
@@ -83,6 +91,7 @@ class Market:
         [Model, bool, bool], Learnt | None
     ]  # (model, CJK?, tools?) → what its bills have taught of its count
     free_left: Callable[[Model, Quota, int], int] = _nothing_free  # what is left of a free quota, in its unit
+    unwell: Callable[[Model], Unwell | None] = _all_well  # why a model cannot be asked for now
 
 
 def decide(
@@ -108,6 +117,7 @@ def decide(
     Raises:
         ContextTooLong: the prompt fits nobody's window.
         OverBudget: nobody's price fits `max_cost`, or only dearer tiers are left.
+        RateLimited, Overloaded: those that could serve it are to be left alone for a while.
         InvalidRequest, NotAllowed: no candidate can serve it, or none has a price.
 
     """
@@ -121,7 +131,10 @@ def decide(
             lost = soft
         if not lost:
             plan, lost = _plan(chat, route, candidate.model, measure, market)
-        verdicts.append(Verdict(candidate.model, lost, plan))
+        unwell = None if lost else market.unwell(candidate.model)
+        if unwell is not None:
+            lost = str(unwell)
+        verdicts.append(Verdict(candidate.model, lost, plan, unwell))
         if plan is not None and not lost:
             able.append(plan)
     if not able:
@@ -294,6 +307,9 @@ def _nobody(route: Route, verdicts: list[Verdict], soft: str | None) -> Exceptio
     told = "; ".join(f"{verdict.model.name}: {verdict.lost}" for verdict in verdicts) or "it has no models"
     message = f"no model of {route.name!r} can serve this request: {told}"
     reasons = [verdict.lost for verdict in verdicts]
+    if unwell := [verdict.unwell for verdict in verdicts if verdict.unwell is not None]:
+        limited = all(found.fault is Fault.RATE_LIMITED for found in unwell)
+        return (RateLimited if limited else Overloaded)(message, retry_after_s=min(found.wait_s for found in unwell))
     if reasons and all("does not fit its window" in lost for lost in reasons):
         return ContextTooLong(message, param="messages")
     if any("above max_cost" in lost for lost in reasons) or (soft and soft in reasons):
