@@ -1,11 +1,13 @@
 """What a vendor's failures do to the requests after it: whole conversations with several vendors and credentials."""
 
+import asyncio
+
 import pytest
 
 from router.core import jsonio
-from router.core.errors import Overloaded, RateLimited
+from router.core.errors import Overloaded, RateLimited, RouterError
 from router.core.health import STREAK
-from tests.fakes import Conversation, answer, snapshot_of
+from tests.fakes import Conversation, Late, answer, snapshot_of
 
 NO_MONEY = (429, jsonio.dumps({"error": {"message": "no money", "code": "insufficient_quota"}}))
 TOO_FAST = (429, jsonio.dumps({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}))
@@ -22,40 +24,45 @@ def two_keys(tmp_path, *answers):
 
 
 async def test_an_account_without_money_is_asked_once_and_the_next_candidate_from_then_on(tmp_path):
-    talk = Conversation(snapshot_of(tmp_path, models={"large": {"vendor": "other"}}, vendors={
-        "other": {"dialect": "openai", "base_url": "http://127.0.0.1:2/v1", "api_key": "sk-other"}
-    }), NO_MONEY, answer(), answer(), answer())  # fmt: skip
+    other = {"dialect": "openai", "base_url": "http://127.0.0.1:2/v1", "api_key": "sk-other"}
+    snapshot = snapshot_of(tmp_path, models={"large": {"vendor": "other"}}, vendors={"other": other})
+    talk = Conversation(snapshot, NO_MONEY, answer(), answer(), answer())
     for _ in range(3):
-        await talk.ask()
-    assert [row[:2] for row in talk.rows] == [
-        ("small", "error"), ("large", "ok"), ("large", "ok"), ("large", "ok")
-    ]  # fmt: skip
-    lost = {verdict.model.name: verdict.lost for verdict in talk.decisions[-1][2].verdicts}
-    assert lost["small"].startswith("its breaker is open (quota_exhausted)")
+        reply = await talk.ask()
+    assert [row[:2] for row in talk.rows] == [("small", "error"), ("large", "ok"), ("large", "ok"), ("large", "ok")]
+    assert reply.headers["x-farebox-reason"] == "cheapest of 2 that meet 0.7; passing over small, which is unwell"
+    unwell = {verdict.model.name: str(verdict.unwell) for verdict in talk.decisions[-1][2].verdicts}
+    assert unwell["small"].startswith("its breaker is open (quota_exhausted)")
     talk.clock.push(30)
     talk.upstream.answers.append(answer())
-    await talk.ask()  # the vendor was paid: one request tries, and it is the cheapest again
+    await talk.ask()  # it is tried again in its place, which is the first
     assert talk.rows[-1][:2] == ("small", "ok")
 
 
-async def test_money_and_rate_are_told_apart_by_what_comes_next(tmp_path):
-    talk = Conversation(snapshot_of(tmp_path), TOO_FAST, answer())
-    with pytest.raises(RateLimited) as refused:
+async def test_who_is_unwell_is_tried_last_and_still_tried(tmp_path):
+    talk = Conversation(snapshot_of(tmp_path), NO_MONEY, answer(), DOWN, answer())
+    await talk.ask()  # both are behind one credential
+    await talk.ask()
+    assert [row[:2] for row in talk.rows] == [("small", "error"), ("large", "ok"), ("small", "error"), ("large", "ok")]
+
+
+@pytest.mark.parametrize(("first", "refusal"), [(TOO_FAST, RateLimited), (NO_MONEY, Overloaded)])
+async def test_when_nobody_else_can_serve_one_request_at_a_time_finds_out(tmp_path, first, refusal):
+    gate = asyncio.Event()
+    talk = Conversation(snapshot_of(tmp_path), first, Late(gate, answer()), answer())
+    with pytest.raises(RouterError):
         await talk.ask(model="small")
-    assert refused.value.retry_after_s == 1.0
-    with pytest.raises(RateLimited) as refused:
+    trying = asyncio.ensure_future(talk.ask(model="small"))
+    while len(talk.upstream.calls) < 2:
+        await asyncio.sleep(0)
+    with pytest.raises(refusal) as refused:
         await talk.ask(model="small")
-    assert 0 < refused.value.retry_after_s <= 0.5
-    assert len(talk.upstream.calls) == 1  # the second was not even sent
-    assert await talk.held() == 0
-    talk.clock.push(0.5)
+    assert 0 < refused.value.retry_after_s <= 30
+    assert len(talk.upstream.calls) == 2  # it was not even sent
+    gate.set()
+    await trying
     await talk.ask(model="small")
-    talk.upstream.answers.append(NO_MONEY)
-    with pytest.raises(Exception, match="quota_exhausted"):
-        await talk.ask(model="small")
-    with pytest.raises(Overloaded) as refused:
-        await talk.ask(model="small")
-    assert refused.value.retry_after_s == 30
+    assert [row[1] for row in talk.rows] == ["error", "ok", "ok"]
 
 
 async def test_credentials_take_turns_and_one_without_money_costs_one_try(tmp_path):
@@ -67,16 +74,15 @@ async def test_credentials_take_turns_and_one_without_money_costs_one_try(tmp_pa
     assert talk.rows[1][3] == 0
 
 
-async def test_a_vendor_that_is_down_is_left_alone_until_one_request_finds_it_up(tmp_path):
-    talk = Conversation(snapshot_of(tmp_path), *[DOWN] * STREAK)
-    for _ in range(STREAK):
-        with pytest.raises(Overloaded):
-            await talk.ask(model="small")
-    with pytest.raises(Overloaded, match="its breaker is open"):
-        await talk.ask(model="small")
-    assert len(talk.upstream.calls) == STREAK
+async def test_a_vendor_that_is_down_is_passed_over_until_it_answers(tmp_path):
+    other = {"dialect": "openai", "base_url": "http://127.0.0.1:2/v1", "api_key": "sk-other"}
+    snapshot = snapshot_of(tmp_path, models={"large": {"vendor": "other"}}, vendors={"other": other})
+    talk = Conversation(snapshot, *[DOWN, answer()] * STREAK, answer())
+    for _ in range(STREAK + 1):
+        await talk.ask()
+    assert [row[0] for row in talk.rows] == ["small", "large"] * STREAK + ["large"]
     talk.clock.push(5)
     talk.upstream.answers += [answer(), answer()]
-    await talk.ask(model="small")
-    await talk.ask(model="small")
-    assert [row[1] for row in talk.rows] == ["error"] * STREAK + ["ok", "ok"]
+    await talk.ask()
+    await talk.ask()
+    assert [row[:2] for row in talk.rows[-2:]] == [("small", "ok"), ("small", "ok")]

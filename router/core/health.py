@@ -2,9 +2,13 @@
 
 What a failure closes depends on what it says. No money on the account or a credential that is not accepted closes the
 *credential*: no model answers behind it, and only somebody can mend that. A model that is not there for it, or may not
-be asked, closes the credential for that *model*. A rate limit is no illness: it is waited out. Faults of the vendor's own close
-after `STREAK` in a row. What was closed opens a crack after a while: one request is let through, and what becomes of it
-decides. Nothing here reads a clock: `now` is in seconds on the measuring clock.
+be asked, closes the credential for that *model*. A rate limit is no illness: it is waited out. Faults of the vendor's own
+close after `STREAK` in a row.
+
+Who is unwell is asked last, and one request at a time: when nobody else can serve a request, trying costs nobody anything
+and tells the truth, while a crowd waiting for a dead vendor would take the service with it. After a while it has its place
+again, still for one request at a time until one was answered. Nothing here reads a clock: `now` is in seconds on the
+measuring clock.
 """
 
 from collections.abc import Sequence
@@ -36,6 +40,7 @@ class Unwell:
 
     fault: Fault
     wait_s: float
+    busy: bool = False  # another request tries it just now
 
     def __str__(self) -> str:
         if self.fault is Fault.RATE_LIMITED:
@@ -57,8 +62,8 @@ class _Breaker:
         if self.why is None:
             return None
         if now < self.until:
-            return Unwell(self.why, self.until - now)
-        return Unwell(self.why, PROBE_S) if self.probing else None
+            return Unwell(self.why, self.until - now, self.probing)
+        return Unwell(self.why, PROBE_S, busy=True) if self.probing else None
 
     def open(self, fault: Fault, now: float, told_s: float | None = None) -> None:
         least, most = OPEN_S[fault]
@@ -91,7 +96,7 @@ class Health:
             if unwell is None:
                 return None
             found.append(unwell)
-        return min(found, key=lambda unwell: unwell.wait_s)
+        return min(found, key=lambda unwell: (unwell.busy, unwell.wait_s))
 
     def breaker_open(self, model: Model, now: float) -> bool:
         """Whether it is an illness, not only a wait, that keeps every credential from being asked."""
@@ -107,10 +112,11 @@ class Health:
             keys = (*keys[at:], *keys[:at])
         if not self._credentials and not self._models:
             return keys[0]
-        waits = [(0.0 if u is None else u.wait_s, key) for key in keys for u in (self._unwell(model, key, now),)]
-        _, key = min(waits, key=lambda item: item[0])
+        found = {key: self._unwell(model, key, now) for key in keys}
+        key = min(keys, key=lambda k: (u.busy, u.wait_s) if (u := found[k]) is not None else (False, 0.0))
         for breaker in self._breakers(model, key):
-            breaker.probing = breaker.why not in {None, Fault.RATE_LIMITED}
+            ill = breaker.why not in {None, Fault.RATE_LIMITED}
+            breaker.probing = breaker.probing or ill or now < breaker.until
         return key
 
     def tell(self, model: Model, key: str, failure: Failure | None, now: float, *, heard: bool) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
-from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget, Overloaded, RateLimited
-from router.core.failure import Fault
+from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
 from router.core.health import Unwell
 from router.core.money import Rate, nano_from_pico, show
 from router.core.prices import Facts, Price, Quota, Unpriced, charge_pico_with_free
@@ -55,7 +54,7 @@ class Verdict:
     lost: str
     plan: Plan | None = None
     unwell: Unwell | None = None
-    """Set where it could be asked if it were well."""
+    """Why it is tried last, if it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +116,6 @@ def decide(
     Raises:
         ContextTooLong: the prompt fits nobody's window.
         OverBudget: nobody's price fits `max_cost`, or only dearer tiers are left.
-        RateLimited, Overloaded: those that could serve it are to be left alone for a while.
         InvalidRequest, NotAllowed: no candidate can serve it, or none has a price.
 
     """
@@ -131,10 +129,7 @@ def decide(
             lost = soft
         if not lost:
             plan, lost = _plan(chat, route, candidate.model, measure, market)
-        unwell = None if lost else market.unwell(candidate.model)
-        if unwell is not None:
-            lost = str(unwell)
-        verdicts.append(Verdict(candidate.model, lost, plan, unwell))
+        verdicts.append(Verdict(candidate.model, lost, plan, None if lost else market.unwell(candidate.model)))
         if plan is not None and not lost:
             able.append(plan)
     if not able:
@@ -148,6 +143,11 @@ def decide(
         chosen, reason = _unmet(route, own or able, need)
     spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
     plans = (*chosen, *spare)
+    if unwell := {id(verdict.model) for verdict in verdicts if verdict.unwell is not None}:
+        first = plans[0].model
+        plans = tuple(sorted(plans, key=lambda plan: id(plan.model) in unwell))
+        if plans[0].model is not first:
+            reason = f"{reason}; passing over {first.name}, which is unwell"
     tried = {id(plan.model) for plan in plans}
     verdicts = [
         verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need) for verdict in verdicts
@@ -307,9 +307,6 @@ def _nobody(route: Route, verdicts: list[Verdict], soft: str | None) -> Exceptio
     told = "; ".join(f"{verdict.model.name}: {verdict.lost}" for verdict in verdicts) or "it has no models"
     message = f"no model of {route.name!r} can serve this request: {told}"
     reasons = [verdict.lost for verdict in verdicts]
-    if unwell := [verdict.unwell for verdict in verdicts if verdict.unwell is not None]:
-        limited = all(found.fault is Fault.RATE_LIMITED for found in unwell)
-        return (RateLimited if limited else Overloaded)(message, retry_after_s=min(found.wait_s for found in unwell))
     if reasons and all("does not fit its window" in lost for lost in reasons):
         return ContextTooLong(message, param="messages")
     if any("above max_cost" in lost for lost in reasons) or (soft and soft in reasons):

@@ -52,6 +52,19 @@ def test_a_rate_limit_is_waited_out_as_long_as_the_vendor_says_and_is_no_illness
     assert health.look(small, 7) is None  # no probe: a full bucket serves everybody
 
 
+def test_while_it_is_unwell_one_request_at_a_time_may_try_it():
+    health, small = Health(), of("a")
+    fails(health, small, Fault.RATE_LIMITED, 0, retry_after_s=7)
+    assert not health.look(small, 1).busy
+    health.take(small, 1)
+    assert health.look(small, 1).busy
+    health.tell(small, "a", None, 2, heard=False)
+    assert not health.look(small, 2).busy
+    health.take(small, 3)
+    answers(health, small, 4)
+    assert health.look(small, 4) is None
+
+
 def test_without_a_word_of_the_vendors_the_wait_doubles_up_to_its_bound():
     health, small, now, waits = Health(), of("a"), 0.0, []
     for _ in range(9):
@@ -110,6 +123,9 @@ def test_after_the_wait_one_request_tries_and_its_answer_opens_for_all():
 def test_a_failed_try_closes_for_twice_as_long():
     health, small = Health(), of("a")
     fails(health, small, Fault.AUTH, 0)
+    health.take(small, 10)
+    fails(health, small, Fault.AUTH, 11)
+    assert health.look(small, 11).wait_s == 19  # before its time it says nothing new
     health.take(small, 30)
     fails(health, small, Fault.AUTH, 31)
     assert health.look(small, 31).wait_s == 60
