@@ -119,6 +119,7 @@ async def choose(
         learnt,
         free_left,
         lambda model: services.health.look(model, seconds),
+        services.habits.likely_output,
     )
     decision = decide(chat, route, caller, considered, measure, market, soft)
     ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)

@@ -6,8 +6,8 @@ owns: what the vendor still has to say is read, the usage becomes a charge, the 
 hold is replaced by the charge, and those who watch are told. Nothing that happens to the request can cancel that task.
 
 When money is short, in this order: a free quota that covers all of it takes the place of the hold; the output cap is
-lowered to what is left, but not below what an answer usually needs while it is only other requests' holds that are in
-the way; then a later candidate is taken; then it waits for those holds; then the cap is lowered as far as the route
+lowered, so that one request takes no more than half of what is left or what an answer is likely to need, and while it is
+only other requests' holds that are in the way not below that need; then a later candidate is taken; then it waits for those holds; then the cap is lowered as far as the route
 allows; then it is refused.
 """
 
@@ -139,7 +139,7 @@ class Settlement:
             waiting = self.clock.seconds() < deadline and any(state.held for state in states)
             fits: list[Fit] = []
             for plan in plans:
-                found = fit(plan, states, ticket.rates, plan.expected_output if waiting else least)
+                found = fit(plan, states, ticket.rates, _worth(plan) if waiting else least)
                 if found.plan is not plan and self.quotas.covers(plan, self.clock.now()):
                     return plan, states, True
                 if found.plan is not None:
@@ -326,6 +326,11 @@ class Reservation:
             if isinstance(error, asyncio.CancelledError):
                 self._tally.left = True
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
+
+
+def _worth(plan: Plan) -> int:
+    """The output cap per choice that is worth waiting for: what an answer is likely to come to, or at least usually."""
+    return plan.expected_output if plan.likely_output is None else plan.likely_output
 
 
 def _failure(tally: Tally) -> Failure | None:

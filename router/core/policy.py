@@ -36,6 +36,7 @@ class Plan:
     per_output_pico: int  # most that an output token can cost
     expected_nano: int  # expected cost in nano-units of the reporting currency
     expected_output: int  # per choice
+    likely_output: int | None = None  # per choice: an answer is not likely to be longer; None: nobody knows
 
     @property
     def bound_pico(self) -> int:
@@ -71,6 +72,10 @@ class Decision:
     rates: Mapping[str, Rate]
 
 
+def _nothing_known(_route: str) -> int | None:
+    return None
+
+
 def _all_well(_model: Model) -> Unwell | None:
     return None
 
@@ -91,6 +96,7 @@ class Market:
     ]  # (model, CJK?, tools?) → what its bills have taught of its count
     free_left: Callable[[Model, Quota, int], int] = _nothing_free  # what is left of a free quota, in its unit
     unwell: Callable[[Model], Unwell | None] = _all_well  # why a model cannot be asked for now
+    likely_output: Callable[[str], int | None] = _nothing_known  # route → tokens beyond which an answer seldom goes
 
 
 def decide(
@@ -207,6 +213,7 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
         per_output_pico=per_output,
         expected_nano=nano_from_pico(expected_pico, rate),
         expected_output=expected,
+        likely_output=market.likely_output(route.name),
     )
     most = chat.wishes.max_cost
     if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
