@@ -137,10 +137,11 @@ class Farebox:
     async def _open_accounts(self, snapshot: Snapshot) -> None:
         """Know what every budget's window has cost so far, also of budgets that are new."""
         now = self.clock.now()
-        accounts = [(budget, budget.window(now)[0]) for budget in snapshot.budgets]
+        accounts = [(budget, self.accounts.window(budget, now)) for budget in snapshot.budgets]
         spent = await self.ledger.spent(accounts, snapshot.rates.at(now))
+        later = await self.ledger.spent_later(accounts)
         for budget in snapshot.budgets:
-            self.accounts.load(budget, now, spent[budget.account])
+            self.accounts.load(budget, now, spent[budget.account], later[budget.account])
         await self.settlement.quotas.load(snapshot.catalog.models.values(), now, self.ledger)
         self.settlement.budgets = snapshot.budgets_by_owner()
 

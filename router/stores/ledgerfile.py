@@ -170,6 +170,14 @@ def spent(
     return out
 
 
+def spent_later(
+    connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]]
+) -> Mapping[str, Mapping[int, int]]:
+    """Settled money per account in windows that start after the given instant: there is some where a clock was set back."""
+    query = "SELECT start, nano FROM spend WHERE account = ? AND start > ?"
+    return {budget.account: dict(connection.execute(query, (budget.account, start))) for budget, start in accounts}
+
+
 def settled(
     connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate]
 ) -> Mapping[str, int]:
