@@ -141,13 +141,18 @@ class Storm:
     async def watch(self):
         """Samples the caps."""
         while True:
+            await self.up.wait()
             with contextlib.suppress(OSError):
                 self.look(await asyncio.to_thread(self.process.get, "/metrics"))
             await asyncio.sleep(0.05)
 
     def look(self, text):
         self.sampled += 1
-        sums = [samples(text, f"farebox_budget_{name}") for name in ("limit", "spent", "held")]
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("farebox_budget_")]
+        sums = [
+            [float(value) for name, value in lines if name.startswith(f"farebox_budget_{what}{{")]
+            for what in ("limit", "spent", "held")
+        ]
         assert len(sums[0]) == len(sums[1]) == len(sums[2]) > TEAMS
         self.worst += [told for told in zip(*sums, strict=True) if round((told[1] + told[2] - told[0]) * 1e9) > 0]
 
