@@ -6,7 +6,7 @@ What follows a reservation (usage, charge, ledger, accounts, metrics) happens in
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.clock import Clock
 from router.core import jsonio
@@ -27,8 +27,9 @@ from router.core.health import OF_THE_KEY, Health, Unwell
 from router.core.policy import Decision, Market, Plan, decide
 from router.dialects import cannot, read
 from router.gate import Gate
+from router.grants import Grants
 from router.habits import Habits
-from router.relay import Reply, relay
+from router.relay import Reach, Reply, relay
 from router.settlement import Settlement
 from router.snapshot import Snapshot
 from router.tally import Tally, Ticket
@@ -64,6 +65,10 @@ class Services:
     on_decision: Callable[[str, Caller, Decision], None]
     on_fallback: Callable[[str, str, str], None]
     on_overhead: Callable[[float], None]
+    reach: Reach = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reach = Reach(self.upstream, Grants(self.upstream, self.clock), self.health, self.clock)
 
 
 async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
@@ -88,7 +93,7 @@ async def _attempts(inbound: Inbound, reply: Reply, decision: Decision, ticket: 
         raise _nobody_can_be_asked(busy)
     while plans:
         async with services.settlement.reserve(ticket, plans, len(failed) + 1) as tally:
-            await relay(chat, tally, reply, services.upstream, services.health, services.clock)
+            await relay(chat, tally, reply, services.reach)
             plans = _left_to_try(plans, tally, len(failed) + 1, services)
             tally.final = not plans
         services.on_overhead(tally.overhead_s(inbound.began))

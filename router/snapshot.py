@@ -181,10 +181,13 @@ class _Compiler:
             self.problem(key, "this vendor has no common address; set base_url")
             return None
         keys = told.keys
+        form = DIALECTS[known.dialect].credential
         if not keys and self.mock_url:
-            keys = ("mock",)
+            keys = ("mock:mock" if form else "mock",)
         elif not keys and told.base_url is None and name != "ollama":
             self.problem(key, "has no api_key")
+        if form and not all(all(secret.partition(":")) for secret in keys):
+            self.problem(key, f"its api_key has to be {form}")
         t = told.timeout
         timeouts = Timeouts(t.connect, t.first_byte, t.idle, t.total)
         return Access(known, url.rstrip("/"), keys, timeouts, tuple(told.headers.items()))

@@ -16,7 +16,7 @@ from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
 Endpoint = Literal["chat/completions", "completions", "embeddings", "messages"]
-DialectName = Literal["openai", "anthropic", "gemini"]
+DialectName = Literal["openai", "anthropic", "gemini", "ollama", "hunyuan", "qianfan"]
 
 
 class Tier(StrEnum):

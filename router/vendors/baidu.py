@@ -1,9 +1,9 @@
-"""Baidu Qianfan (ERNIE), v2 (cloud.baidu.com/doc/qianfan-api).
+"""Baidu Qianfan (ERNIE), v2 (cloud.baidu.com/doc/qianfan-api) and v1 (cloud.baidu.com/doc/WENXINWORKSHOP).
 
 Codes from its error page (s/Om9b4yj3w, 2026-11); those of 401 to 503 and `unsafe_content` from adapters.
 """
 
-from router.core.catalog import Quirks, Vendor
+from router.core.catalog import Quirks, Vendor, Wire
 from router.core.failure import Fault
 
 FAULTS = {
@@ -25,4 +25,5 @@ VENDOR = Vendor(
     base_url="https://qianfan.baidubce.com/v2",
     currency="CNY",
     quirks=Quirks(faults=FAULTS),
+    also=(Wire("qianfan", "https://aip.baidubce.com", tail="aip.baidubce.com"),),
 )
