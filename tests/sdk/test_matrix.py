@@ -14,7 +14,16 @@ MODELS = {  # one of each wire
     "openai": "gpt-4o-mini",
     "anthropic": "anthropic/claude-sonnet-4-5",
     "gemini": "gemini-2.5-flash",
+    "ollama": "llama3.2",
+    "hunyuan": "hunyuan-turbos-latest",
+    "qianfan": "ernie-4.0-8k",
 }
+NATIVE = {  # vendors that are asked on a wire of their own where that is configured
+    "ollama": {"dialect": "ollama"},
+    "tencent": {"dialect": "hunyuan", "api_key": "AKIDmine:mock"},
+    "baidu": {"dialect": "qianfan", "api_key": "AK:SK"},
+}
+CHOOSING = {MODELS["ollama"]}  # its wire has no word for a tool that has to be called
 KEY = "fb-demo-search-key"
 PROPERTIES = {"city": {"type": "string"}}
 SCHEMA = {"type": "object", "properties": PROPERTIES, "required": ["city"]}
@@ -26,6 +35,10 @@ def farebox(tmp_path_factory):
     config = demo_config(folder)
     config["vendors"]["google"] = {}
     config["models"]["gemini-2.5-flash"] = {"vendor": "google", "tier": "cheap", "quality": 0.8}
+    config["vendors"] |= NATIVE
+    price = {"currency": "CNY", "input": 1, "output": 2}
+    for vendor, wire in (("ollama", "ollama"), ("tencent", "hunyuan"), ("baidu", "qianfan")):
+        config["models"][MODELS[wire]] = {"vendor": vendor, "tier": "cheap", "quality": 0.8, "price": price}
     with FareboxProcess(config, folder) as process:
         yield process
 
@@ -42,18 +55,21 @@ class Completions:
         self.client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
         self.tools = [{"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}]
 
+    def more(self, model, tools):
+        return {"tools": self.tools, "tool_choice": "auto" if model in CHOOSING else "required"} if tools else {}
+
     def ask(self, model, text, *, tools=False):
         reply = self.client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": text}],
-            **({"tools": self.tools, "tool_choice": "required"} if tools else {}),
+            **self.more(model, tools),
         )
         message, usage = reply.choices[0].message, reply.usage
         calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or ()]
         return message.content, calls, (usage.prompt_tokens, usage.completion_tokens, usage.cost)
 
     def stream(self, model, text, *, tools=False):
-        more = {"tools": self.tools, "tool_choice": "required"} if tools else {}
+        more = self.more(model, tools)
         messages = [{"role": "user", "content": text}]
         with self.client.chat.completions.stream(
             model=model, messages=messages, stream_options={"include_usage": True}, **more
@@ -74,7 +90,8 @@ class Messages:
         self.tools = [{"name": "get_weather", "input_schema": SCHEMA}]
 
     def asked(self, model, text, tools):
-        more = {"tools": self.tools, "tool_choice": {"type": "any"}} if tools else {}
+        choice = {"type": "auto" if model in CHOOSING else "any"}
+        more = {"tools": self.tools, "tool_choice": choice} if tools else {}
         return {"model": model, "max_tokens": 500, "messages": [{"role": "user", "content": text}], **more}
 
     def told(self, reply):
@@ -109,7 +126,9 @@ def test_a_text_is_answered_and_its_usage_told(client, model, way):
 
 @pytest.mark.parametrize("way", ["ask", "stream"])
 def test_a_tool_is_called_with_an_object(client, model, way):
-    _, calls, (prompt, completion, _) = getattr(client, way)(model, "How is the weather?", tools=True)
+    _, calls, (prompt, completion, _) = getattr(client, way)(
+        model, "How is the weather? Please call the tool.", tools=True
+    )
     assert [(name, set(arguments)) for name, arguments in calls] == [("get_weather", {"city"})]
     assert prompt > 0
     assert completion > 0
