@@ -1,5 +1,6 @@
 """Tencent Hunyuan's own wire: signed calls without a cap, what comes back, what is refused by name, whose fault an error is."""
 
+import asyncio
 import hashlib
 import hmac
 
@@ -314,3 +315,20 @@ async def test_a_client_that_leaves_pays_what_the_vendor_says(tmp_path):
     talk = hunyuan(tmp_path, streamed("It is ", "sunny."))
     await talk.ask(KeptReply(patience=1), stream=True)
     assert talk.rows == [("small", "left", "reported", 14_000)]
+
+
+async def test_a_client_that_leaves_while_its_answer_is_gathered_pays_what_the_vendor_says(tmp_path):
+    gate = asyncio.Event()
+    first, *rest = streamed("It is ", "sunny.")
+    talk = hunyuan(tmp_path, [first, gate, *rest], **with_budget(1))
+    asking = asyncio.create_task(talk.ask())
+    while not talk.upstream.calls:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await talk.settlement.drain(10)
+    assert talk.rows == [("small", "left", "reported", 14_000)]
+    assert await talk.held() == 0
