@@ -7,6 +7,7 @@ it there is no status any more, and an error is an event of the stream.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from router.clock import Clock
@@ -44,7 +45,6 @@ class Reply(Protocol):
         """A piece of the stream; waits while the client is slow."""
 
 
-async def relay(
 @dataclass(slots=True)
 class Reach:
     """What it takes to reach vendors."""
