@@ -383,12 +383,12 @@ def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None)
             return replace(vendor, dialect=wire.dialect, base_url=wire.base_url, quirks=wire.quirks)
     if dialect is None or dialect == vendor.dialect:
         return vendor
-    return replace(vendor, dialect=dialect, quirks=Quirks())
+    return replace(vendor, dialect=dialect, quirks=Quirks(), endpoints=frozenset())
 
 
 def _mocked(mock_url: str, vendor: Vendor) -> str:
-    """Where the mock of a vendor is: OpenAI's wire under /v1, others where their own paths begin."""
-    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect == 'openai' else ''}"
+    """Where the mock of a vendor is: OpenAI's wires under /v1, others where their own paths begin."""
+    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect in {'openai', 'responses'} else ''}"
 
 
 def _counting(vendor: Vendor, wire_name: str) -> Counting:

@@ -21,6 +21,7 @@ from router.upstream import Exchange
 OPERATIONS = {
     "chat/completions": "chat",
     "messages": "chat",
+    "responses": "chat",
     "completions": "text_completion",
     "embeddings": "embeddings",
 }

@@ -15,8 +15,8 @@ from router.core.limits import Budget
 from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
-Endpoint = Literal["chat/completions", "completions", "embeddings", "messages"]
-DialectName = Literal["openai", "anthropic", "gemini", "ollama", "hunyuan", "qianfan"]
+Endpoint = Literal["chat/completions", "completions", "embeddings", "messages", "responses"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "ollama", "hunyuan", "qianfan"]
 
 
 class Tier(StrEnum):

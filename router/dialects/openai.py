@@ -171,7 +171,9 @@ def _adapt(body: dict[str, Any], model: Model) -> None:
     effort = body.pop("reasoning_effort", None)
     how = next((how for prefix, how in quirks.thinking if model.wire_name.startswith(prefix)), None)
     if effort is not None and how is not None:
-        told: dict[str, Any] = {"effort": effort, "type": {"type": "enabled"}, "enable": True}
+        thinks = effort != "none"
+        kind = {"type": "enabled" if thinks else "disabled"}
+        told: dict[str, Any] = {"effort": effort, "type": kind, "enable": thinks}
         body[{"effort": "reasoning_effort", "type": "thinking", "enable": "enable_thinking"}[how]] = told[how]
     if not quirks.thoughts_back:
         body["messages"] = [

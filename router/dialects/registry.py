@@ -24,6 +24,10 @@ from router.dialects import (
     qianfan,
     qianfan_grant,
     qianfan_listen,
+    responses,
+    responses_body,
+    responses_tools,
+    responses_watch,
     tc3,
 )  # fmt: skip
 from router.dialects.anthropic_stream import WATCHING, AnthropicListener, AnthropicSpeaker
@@ -38,6 +42,8 @@ from router.dialects.openai_speak import OpenAISpeaker
 from router.dialects.openai_stream import Tap
 from router.dialects.pieces import Bill, Listener, Speaker
 from router.dialects.qianfan_listen import QianfanListener
+from router.dialects.responses_listen import ResponsesListener
+from router.dialects.responses_speak import ResponsesSpeaker
 from router.dialects.sent import Sent
 from router.dialects.turn import ODD, Gathered, Lines, Turn, Turned
 from router.dialects.watch import Watch, Watched, Watching
@@ -67,6 +73,8 @@ class Dialect:
     """How its credential becomes the token that calls are made with; None: it is that itself."""
     credential: str = ""
     """The form of a credential that is no single word."""
+    unaccountable: Callable[[ChatRequest, Quirks], str] = lambda *_: ""
+    """Why the cost of a request on its own wire would not be known; "" if it would."""
 
 
 DIALECTS: Mapping[DialectName, Dialect] = {
@@ -122,6 +130,15 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         cannot=gemini.cannot,
         carries=gemini.CARRIES,
     ),
+    "responses": Dialect(
+        endpoints=frozenset({"responses"}),
+        request=responses_body.request,
+        listener=ResponsesListener,
+        error=openai_errors.error,
+        cannot=responses_body.cannot,
+        carries=responses_body.CARRIES,
+        unaccountable=responses_tools.has_a_fee,
+    ),
 }
 
 
@@ -146,11 +163,16 @@ def _to_anthropic(_: ChatRequest, model: str, prompt: int, __: int, bill: Bill) 
     return AnthropicSpeaker(model, prompt, bill)
 
 
+def _to_responses(chat: ChatRequest, model: str, prompt: int, now: int, bill: Bill) -> Speaker:
+    return ResponsesSpeaker(chat.body, model, prompt, now, bill)
+
+
 CLIENTS: Mapping[Endpoint, Client] = {
     "chat/completions": Client("openai", partial(openai.read, "chat/completions"), openai.show_error, _to_openai),
     "completions": Client("openai", partial(openai.read, "completions"), openai.show_error),
     "embeddings": Client("openai", partial(openai.read, "embeddings"), openai.show_error),
     "messages": Client("anthropic", anthropic.read, anthropic.show_error, _to_anthropic, WATCHING),
+    "responses": Client("responses", responses.read, openai.show_error, _to_responses, responses_watch.WATCHING),
 }
 
 
@@ -179,7 +201,7 @@ def cannot(chat: ChatRequest, model: Model) -> str:
     """Why a model's wire cannot carry a request; "" if it can."""
     dialect, native = wire_of(model, chat.endpoint)
     if native:
-        return ""
+        return dialect.unaccountable(chat, model.access.vendor.quirks)
     if CLIENTS[chat.endpoint].speaker is None:
         return f"its wire has no {chat.endpoint}"
     if chat.stays:

@@ -19,6 +19,7 @@ WIRES = {  # folder → (dialect, vendor whose quirks hold)
     "hunyuan_native": ("hunyuan", "tencent"),
     "ollama_native": ("ollama", "ollama"),
     "qianfan_v1": ("qianfan", "baidu"),
+    "openai_responses": ("responses", "openai"),
 }
 COST = b'"cost":0.000013'
 
