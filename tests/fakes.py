@@ -235,7 +235,8 @@ class Conversation:
     async def ask(self, reply=None, endpoint="chat/completions", headers=None, **body):
         """Send one request and wait until its money is settled."""
         reply = reply or KeptReply()
-        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}], **body}
+        said = {"input": "hello"} if endpoint == "responses" else {"messages": [{"role": "user", "content": "hello"}]}
+        body = {"model": "auto", **said, **body}
         self.asked.append(body)
         inbound = Inbound(
             f"fb-{len(self.asked)}", endpoint, jsonio.dumps(body), headers or {}, self.caller, self.clock.seconds()

@@ -8,6 +8,7 @@ from router.core.catalog import ChatRequest, Model
 from router.core.failure import AttemptFailed, Failure, Fault
 from router.dialects.carry import Carries
 from router.dialects.fields import text_of
+from router.dialects.openai import keep_in_range
 from router.dialects.responses_speak import FOREIGN
 from router.dialects.sent import Sent, credential
 
@@ -46,6 +47,7 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
         body = patch(chat, model, cap if must else None)
     else:
         body = translate(chat, model, cap if must else None)
+    keep_in_range(body, access.vendor.quirks)
     headers = credential(access.vendor.quirks.key_header or "Authorization", key)
     return Sent(f"{access.base_url}/responses", headers, jsonio.dumps(body))
 
