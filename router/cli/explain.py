@@ -88,7 +88,7 @@ def _body(text: bytes, model: str | None, default: str) -> tuple[Endpoint, bytes
     endpoint: Endpoint = "chat/completions"
     if "messages" not in body:
         endpoint = "embeddings" if "input" in body else "completions" if "prompt" in body else endpoint
-        if body.keys() & OF_A_RESPONSE or _has_items(body.get("input")):
+        if "input" in body and (body.keys() & OF_A_RESPONSE or _has_items(body["input"])):
             endpoint = "responses"
     return endpoint, jsonio.dumps(body)
 

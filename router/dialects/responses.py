@@ -147,9 +147,9 @@ def _prompt(body: Mapping[str, Any], hub: Mapping[str, Any], unseen: Sequence[di
         else:
             texts.append(text)
     size = prompt.size + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts[len(prompt.texts) :])
-    thoughts = body.get("input")
-    sealed = sum(_sealed(item) for item in (thoughts if isinstance(thoughts, list) else ()))
-    return replace(prompt, texts=tuple(texts), size=size, images=images, tools=bool(body.get("tools")), tokens=sealed)
+    given = body.get("input")
+    images += sum(_sealed(item) for item in (given if isinstance(given, list) else ()))
+    return replace(prompt, texts=tuple(texts), size=size, images=images, tools=bool(body.get("tools")))
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -165,9 +165,11 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _sealed(item: Any) -> int:
-    """Tokens of thoughts that are encrypted: base64 of about as many bytes as the text had, at three bytes a token."""
+    """Thoughts that are encrypted, which cannot be counted, as so many pictures: of 3,000 letters of base64 each, so that
+    the bound of a picture is above a token for two bytes.
+    """
     sealed = item.get("encrypted_content") if isinstance(item, dict) else None
-    return len(sealed) // 4 if isinstance(sealed, str) else 0
+    return -(-len(sealed) // 3000) if isinstance(sealed, str) else 0
 
 
 def _adds(body: Mapping[str, Any], unseen: Sequence[Mapping[str, Any]]) -> bool:

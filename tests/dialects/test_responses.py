@@ -361,6 +361,27 @@ async def test_usage_is_taken_apart_into_what_has_a_price_of_its_own(tmp_path):
     }  # fmt: skip
 
 
+async def test_thoughts_that_are_encrypted_are_held_for_although_nobody_can_count_them(tmp_path):
+    sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "A" * 30_000}
+    said = {"role": "user", "content": "go on"}
+    talk = native(tmp_path, plain(words("x")), plain(words("x")))
+    await talk.ask(endpoint="responses", input=[said])
+    await talk.ask(endpoint="responses", input=[sealed, said])
+    bare, held = (entry.attempt.bound.input_fresh for entry in talk.ledger.closed)
+    assert held - bare >= 15_000
+
+
+async def test_tools_and_items_that_only_this_wire_knows_are_counted(tmp_path):
+    custom = {"type": "custom", "name": "patch", "description": "word " * 500}
+    shot = {"type": "custom_tool_call_output", "call_id": "c", "output": "data:image/png;base64," + "A" * 90_000}
+    talk = native(tmp_path, plain(words("x")), plain(words("x")))
+    await talk.ask(endpoint="responses", tools=[custom])
+    await talk.ask(endpoint="responses", input=[{"role": "user", "content": "go on"}, shot])
+    first, second = (entry.attempt for entry in talk.ledger.closed)
+    assert first.prompt_estimate >= 500
+    assert 800 <= second.prompt_estimate < 1000
+
+
 # A chat completion, a vendor on this wire
 
 
