@@ -381,7 +381,9 @@ async def test_neither_keys_nor_tokens_are_shown(tmp_path, caplog):
     await talk.ask(model="small")
     with caplog.at_level("DEBUG"), pytest.raises(UpstreamFailed) as failed:
         await talk.ask(model="small")
-    shown = "".join(map(repr, [talk.services.reach.grants, *talk.upstream.calls, *talk.ledger.closed])) + str(failed.value)
+    shown = "".join(map(repr, [talk.services.reach.grants, *talk.upstream.calls, *talk.ledger.closed])) + str(
+        failed.value
+    )
     assert "unknown client id" in shown
     for secret in ("S/K", "S%2FK", "24.token"):
         assert secret not in shown + caplog.text
