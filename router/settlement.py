@@ -24,10 +24,10 @@ from router.core.calibration import Calibrator
 from router.core.catalog import Caller
 from router.core.charge import Fit, Terms, fit, over_budget
 from router.core.entry import Attempt, Basis, Entry, Outcome
-from router.core.errors import Overloaded
+from router.core.errors import NotAllowed, Overloaded
 from router.core.failure import UNBILLED, AttemptFailed, Failure, Fault
 from router.core.limits import Budget, BudgetState
-from router.core.policy import Plan
+from router.core.policy import Plan, renewed
 from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits
@@ -104,7 +104,14 @@ class Settlement:
         deadline = self.clock.seconds() + self.wait_s
         while True:
             plan, states, free = await self._affordable(ticket, plans, deadline)
-            terms, now = terms_of(ticket, plan, states), self.clock.now()
+            now = self.clock.now()
+            if not plan.holds_at(now):
+                if not (plans := renewed(plans, now)):
+                    raise NotAllowed(f"unpriced: the price of {plan.model.name} ended while the request was served")
+                continue
+            if plan.price.flat is None:  # hours are those of this attempt
+                plan = replace(plan, facts=replace(plan.facts, at=now))
+            terms = terms_of(ticket, plan, states)
             attempt = attempt_of(ticket, attempt_id, number, terms, now, free=free)
             if free and not self.quotas.covers(plan, now):  # the window has turned since
                 continue

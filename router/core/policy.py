@@ -4,7 +4,7 @@
 asks nobody: price, estimate and habits are arguments, so a decision can be replayed and explained.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
@@ -42,6 +42,13 @@ class Plan:
     def bound_pico(self) -> int:
         """The most that this attempt can cost if the vendor honours the cap."""
         return self.input_pico + self.per_output_pico * self.output_cap * self.choices
+
+    def holds_at(self, at: int) -> bool:
+        """Whether it is made at the price of this instant: a retry may begin, or money be waited for, past a change."""
+        try:
+            return self.model.timeline.at(at) is self.price
+        except Unpriced:
+            return False
 
     def bound_usage(self) -> Usage:
         return Usage(input_fresh=self.tokens.high, output_text=self.output_cap * self.choices)
@@ -261,6 +268,21 @@ def _within(plan: Plan, most: int, rate: Rate) -> tuple[Plan | None, str]:
 def shrunk(plan: Plan, cap: int, who: str) -> Plan:
     """The same attempt with a lower output cap."""
     return replace(plan, output_cap=cap, capped_by=who, expected_output=min(plan.expected_output, cap))
+
+
+def renewed(plans: Sequence[Plan], at: int) -> tuple[Plan, ...]:
+    """The same attempts at the prices of a later instant, and without those that have none then."""
+    out = []
+    for plan in plans:
+        facts, tokens = replace(plan.facts, at=at), plan.tokens
+        try:
+            price = plan.model.timeline.at(at)
+            most = price.bounds_pico(tokens.low, tokens.high, plan.output_cap, facts.service_tier)
+        except Unpriced:
+            continue
+        if price.currency == plan.price.currency:  # whose exchange rate is known
+            out.append(replace(plan, price=price, facts=facts, input_pico=most[0], per_output_pico=most[1]))
+    return tuple(out)
 
 
 def _why(route: Route, fit: list[Plan], need: float | None) -> str:
