@@ -107,6 +107,15 @@ class PriceBook:
         found = self.models.get((vendor, name)) or self.models.get((self.same_as.get(vendor, vendor), name))
         return found if found is None or at is None else found.at(at)
 
+    def sold(self, vendor: str, currency: str) -> Mapping[str, Timeline]:
+        """The prices of everything that a vendor sells in a currency, by name."""
+        vendors = {vendor, self.same_as.get(vendor, vendor)}
+        return {
+            name: model.timelines[currency]
+            for (who, name), model in self.models.items()
+            if who in vendors and currency in model.timelines
+        }
+
 
 def read_books(places: Iterable[tuple[Key, Path | Literal["builtin"]]], vendors: Iterable[str] | None) -> PriceBook:
     """The books at these places, the later winning.

@@ -284,6 +284,7 @@ class Settlement:
             list_cost=charge.list_cost,
             free_tokens=charge.free_tokens,
             service_tier=tally.reader.service_tier if tally.reader else None,
+            served=tally.served(usage) if basis == "reported" else "",
         )
 
     def _terms_now(self, tally: Tally) -> Terms:

@@ -143,6 +143,7 @@ class _Compiler:
     book: PriceBook = field(default_factory=PriceBook)
     all_budgets: list[Budget] = field(default_factory=list)
     used_currencies: dict[str, Key] = field(default_factory=dict)
+    sold: dict[tuple[str, str], Mapping[str, Timeline]] = field(default_factory=dict)
 
     def problem(self, key: Key, message: str) -> None:
         self.problems.append(self.file.problem(key, message))
@@ -230,7 +231,14 @@ class _Compiler:
             lacks=frozenset(told.lacks) if told.lacks is not None else known.lacks if known else frozenset(),
             kind=told.kind or (known.kind if known else "chat"),
             counting=_counting(access.vendor, wire_name),
+            others=self._sold(told.vendor, timeline.prices[0].currency) if told.price is None else {},
         )
+
+    def _sold(self, vendor: str, currency: str) -> Mapping[str, Timeline]:
+        """What the price books have for every name of a vendor; worked out once."""
+        if (vendor, currency) not in self.sold:
+            self.sold[vendor, currency] = self.book.sold(vendor, currency)
+        return self.sold[vendor, currency]
 
     def _timeline(
         self, name: str, told: ModelSettings, known: BookModel | None, currency: str, tier: Tier, key: Key

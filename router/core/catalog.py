@@ -136,6 +136,8 @@ class Model:
     lacks: frozenset[str] = frozenset()
     kind: Literal["chat", "embedding"] = "chat"
     counting: Counting = DEFAULT
+    others: Mapping[str, Timeline] = field(default_factory=dict)
+    """What the price books have for each name of its vendor, in the same currency; empty where its price is not theirs."""
 
     @property
     def vendor(self) -> str:

@@ -80,6 +80,16 @@ class Terms:
             listed = None
         return replace(self._in_all(nano * PICO_PER_NANO, other), by_vendor=True, list_cost=listed)
 
+    def costs_otherwise(self, price: Price, usage: Usage, ended_at: int, service_tier: str | None = None) -> bool:
+        """Whether a usage would cost something else at another price; where one of both is not known, nobody can say."""
+        began, ended = self._facts(usage, ended_at, service_tier)
+        mine = self.plan.price
+        try:
+            theirs, own = (p.cost_pico(usage, ended if p.evaluated == "completion" else began) for p in (price, mine))
+        except Unpriced:
+            return False
+        return theirs != own
+
     def dearest(self, usage: Usage) -> Charge:
         """The charge at the dearest rates that the price has, for a usage that none of its conditions covers."""
         return self._in_all(self.plan.price.dearest_pico(usage), None)

@@ -77,6 +77,10 @@ class Heard:
     def service_tier(self) -> str | None:
         return self.listener.service_tier
 
+    @property
+    def model(self) -> str:
+        return self.listener.model
+
     def heard(self, data: bytes, *, whole: bool = False) -> tuple[Any, Sequence[Piece]]:
         """(what was told, its pieces); what cannot be read is the vendor's failure."""
         try:
