@@ -27,7 +27,6 @@ from router.core.catalog import (
 )
 from router.core.currency import ExchangeRates
 from router.core.limits import Budget, micros
-from router.core.money import Rate
 from router.core.prices import Timeline
 from router.core.tokens import OPENAI, Counting
 from router.dialects import DIALECTS
@@ -121,7 +120,7 @@ def _compiled(compiler: "_Compiler", folder: Path, earlier: Sequence[Problem]) -
         catalog=Catalog(models, routes, by_vendor),
         callers=callers,
         teams=teams,
-        rates=compiler.rates(),
+        rates=settings.rates(),
         budgets=tuple(compiler.all_budgets),
         encodings=tuple(sorted({model.counting.encoding for model in models.values()})),
         vendors=frozenset(model.vendor for model in models.values()),
@@ -372,16 +371,6 @@ class _Compiler:
         for currency, key in self.used_currencies.items():
             if currency != self.settings.currency and currency not in self.settings.exchange_rates:
                 self.problem(key, f"is in {currency}, which has no entry in `exchange_rates`")
-
-    def rates(self) -> ExchangeRates:
-        dated = {}
-        for currency, entries in self.settings.exchange_rates.items():
-            rows = []
-            for entry in entries:
-                start = entry.start if isinstance(entry.start, datetime) else datetime.combine(entry.start, time(), UTC)
-                rows.append((micros(start if start.tzinfo else start.replace(tzinfo=UTC)), Rate.of(entry.rate)))
-            dated[currency] = rows
-        return ExchangeRates(self.settings.currency, dated)
 
 
 def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None) -> Vendor:
