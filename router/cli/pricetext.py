@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from router.core.limits import moment
-from router.core.prices import ANY, EACH, PER_TOKEN, Price, Rates, Span, Timeline, When, show_amount
+from router.core.prices import ANY, EACH, PER_TOKEN, Price, Quota, Rates, Span, Timeline, When, show_amount
 from router.pricebook import BookModel
 from router.priceentry import DAYS
 
@@ -91,7 +91,7 @@ def _note(price: Price, rates: Rates) -> str:
     more = [f"{kind} {amount}" for kind, amount in rates.told().items() if kind in MORE]
     told = [", ".join(more), "promotion" if price.promotion else ""]
     if price.quota is not None:
-        told.append(f"{price.quota.amount} {price.quota.unit} free per {price.quota.per}")
+        told.append(free(price.quota))
     return "; ".join(part for part in (*told, price.note) if part)
 
 
@@ -142,7 +142,14 @@ def amounts(model: BookModel | None, currency: str, at: int) -> Amounts:
             pico = getattr(rates, kind)
             if pico is not None or kind in needed(model):
                 out[kind, when] = "unknown" if pico is None else pico
+    if price.quota is not None and price.quota.applies(at):
+        out["free_quota", ""] = free(price.quota)
     return out
+
+
+def free(quota: Quota) -> str:
+    """What is free, in words."""
+    return f"{quota.amount} {quota.unit} free " + ("in all" if quota.per == "total" else f"per {quota.per}")
 
 
 def changes(before: Amounts, after: Amounts) -> Iterator[tuple[Any, ...]]:

@@ -41,7 +41,8 @@ def prices(run, config):
     config.write_text(yaml.safe_dump({"prices": ["builtin", "book.yaml"], "vendors": {"check": {}}}))
 
     def call(*words):
-        return json.loads(run("prices", *words, "--format", "json").stdout)
+        told = json.loads(run("prices", *words, "--format", "json").stdout)
+        return told["changes"] if words[0] == "diff" else told
 
     return call
 
@@ -142,7 +143,8 @@ def test_a_difference_between_two_days_is_per_model_and_in_percent(prices):
 
 
 def test_nothing_changed_is_said(prices, run):
-    assert run("prices", "diff", "2025-01-01T00:00:00Z", "2025-01-01").stdout == "nothing changed\n"
+    told = run("prices", "diff", "2025-01-01T00:00:00Z", "2025-01-01", "--only", "changes").stdout
+    assert told == "nothing changed\n"
 
 
 def test_a_difference_between_two_books_has_what_was_added_and_removed(prices, config):
