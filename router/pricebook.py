@@ -43,6 +43,7 @@ class BookSettings(Strict):
     timezone: str = "UTC"
     calendar: str | None = None
     same_as: str | None = None
+    checked: date | None = None
     models: dict[str, BookModelSettings] = Field(default_factory=dict)
 
 
@@ -204,7 +205,7 @@ def _place(told: BookSettings, file: YamlFile) -> Place:
         key = "timezone"
         where = zone(told.timezone)
         key = "calendar"
-        return Place(where, calendars.find(told.calendar) if told.calendar else None)
+        return Place(where, calendars.find(told.calendar) if told.calendar else None, told.checked)
     except ValueError as error:
         raise BadConfiguration([file.problem((key,), str(error))]) from None
 

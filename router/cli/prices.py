@@ -1,6 +1,7 @@
 """`farebox prices`: the price book, now, on a day, and between two."""
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,26 @@ import click
 
 from router.cli.bill import BY_MODEL, Bill, Pair, last_month, priced_again, show_bill
 from router.cli.common import config_option, config_path, no, settings_or_exit
-from router.cli.pricetext import KINDS, amounts, changes, history, needed, state, today
+from router.cli.pricetext import KINDS, STALE_DAYS, amounts, changes, history, needed, state, today
 from router.cli.report import format_option, instant, put, time_options
 from router.core.prices import Price, Unpriced
 from router.pricebook import BookModel, PriceBook, now_micros, read_books
 from router.settings import Settings
 from router.yamlfile import BadConfiguration, Key
 
-LISTED = ("model", "tier", "currency", "input", "cache_read", "output", "since", "confidence", "source")
+LISTED = (
+    "model",
+    "tier",
+    "currency",
+    "input",
+    "cache_read",
+    "output",
+    "since",
+    "confidence",
+    "checked",
+    "stale",
+    "source",
+)
 SHOWN = ("", "currency", "from", "to", *KINDS, "when", "confidence", "source", "note")
 CHANGED = ("model", "currency", "kind", "when", "before", "after", "percent")
 vendor_option = click.option("--vendor", help="Only this vendor's models.")
@@ -248,4 +261,8 @@ def _list(config: Path | None, vendor: str | None, *, every: bool, at: int, form
         if name.partition("/")[0] in wanted
         for currency, timeline in model.timelines.items()
     ]
-    put(format_, LISTED, rows, LISTED[3:6])
+    put(format_, LISTED, rows, (*LISTED[3:6], "stale"))
+    old = sum(row[LISTED.index("stale")] is not None for row in rows)
+    if old and format_ == "table":
+        told = f"{old} of {len(rows)} prices were last checked more than {STALE_DAYS} days before: compare them with their vendors"
+        print(f"warning: {told}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """`farebox prices`: the book as it is, was and will be; what is unknown is never a zero."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -54,7 +55,7 @@ def test_the_list_has_the_configured_vendors_models_with_what_is_in_force(prices
     }
     assert rows["check/plain", "CNY"] == {
         "model": "check/plain", "tier": "cheap", "currency": "CNY", "input": "4", "cache_read": "1", "output": "20",
-        "since": "2024-06-01", "confidence": "high", "source": "a page",
+        "since": "2024-06-01", "confidence": "high", "checked": None, "stale": None, "source": "a page",
     }  # fmt: skip
     assert rows["check/tiered", "CNY"]["output"] == "2 to 9"
 
@@ -174,3 +175,77 @@ def test_beside_a_date_a_book_is_compared_in_its_own_models(prices, config):
 def test_a_broken_book_is_a_no_with_its_place(prices, run, config):
     (config.parent / "new.yaml").write_text("vendor: check\nmodels: {plain: {tier: dear, prices: []}}\n")
     assert "new.yaml:2: models.plain.tier" in run("prices", "diff", "book.yaml", "new.yaml", code=1).stderr
+
+
+# What is old
+
+
+def aged(config, *entries, top=""):
+    told = f"vendor: check\n{top}\nmodels:\n"
+    for number, entry in enumerate(entries):
+        told += f"  m{number}: {{tier: cheap, prices: [{{currency: USD, input: 1, output: 2, {entry}}}]}}\n"
+    (config.parent / "book.yaml").write_text(told)
+
+
+def ago(days):
+    return (datetime.now(UTC).date() - timedelta(days)).isoformat()
+
+
+def test_an_old_price_in_force_is_told_with_the_days_since_somebody_looked(prices, run, config):
+    aged(
+        config,
+        f"source: a page, checked: {ago(119)}",
+        f"source: a page, checked: {ago(125)}",
+        f'source: "a page, {ago(300)}; a list, {ago(10)}"',
+        f'source: "a page, {ago(500)}; a list, {ago(400)}"',
+        'source: "a page, March 2024"',
+        f'source: "a page, {ago(500)}", checked: {ago(1)}',
+        'source: "our contract"',
+        'source: "part 2024-99 of a list"',
+        f"source: a page, checked: {ago(300)}, confidence: doubtful",
+    )
+    rows = {row["model"].partition("/")[2]: (row["checked"], row["stale"]) for row in prices("list")}
+    assert rows["m0"] == (ago(119), None) and rows["m1"] == (ago(125), "125")
+    assert rows["m2"] == (ago(10), None) and rows["m3"] == (ago(400), "400")
+    assert rows["m4"][0] == "2024-03-01" and int(rows["m4"][1]) > 900
+    assert rows["m5"] == (ago(1), None) and rows["m6"] == rows["m7"] == (None, None)
+    shown = run("prices", "list")
+    assert "3 of 9 prices were last checked more than 120 days before" in shown.stderr
+    assert "warning" not in shown.stdout
+    assert run("prices", "list", "--format", "csv").stderr == ""
+
+
+def test_the_books_own_day_is_for_sources_that_name_none(prices, config):
+    aged(
+        config,
+        'source: "catalogue 1.2"',
+        f'source: "a list, {ago(7)}"',
+        top=f"timezone: Asia/Shanghai\nchecked: {ago(200)}",
+    )
+    rows = {row["model"]: row["checked"] for row in prices("list")}
+    assert rows == {"check/m0": ago(200), "check/m1": ago(7)}
+
+
+def test_check_warns_of_configured_models_whose_price_is_old_or_refused_and_says_yes(prices, run, config):
+    aged(
+        config,
+        f"source: a page, checked: {ago(10)}",
+        f"source: a page, checked: {ago(130)}",
+        f"source: a page, checked: {ago(10)}, confidence: doubtful",
+        f"source: a page, checked: {ago(10)}, to: 2025-01-01",
+        f"source: a page, checked: {ago(130)}",
+    )
+    told = yaml.safe_load(config.read_text())
+    told["vendors"] = {"check": {"dialect": "openai", "base_url": "http://127.0.0.1:1/v1"}}
+    told["models"] = {name: {"vendor": "check", "name": name[:2]} for name in ("m0", "m1", "m2", "m3")}
+    told["models"]["own"] = {"vendor": "check", "tier": "cheap", "price": {"currency": "USD", "input": 1, "output": 2}}
+    told["routes"] = {"auto": {"models": [*told["models"]]}}
+    config.write_text(yaml.safe_dump(told))
+    found = run("check")
+    assert "is right" in found.stdout
+    warnings = [line.partition("models.")[2] for line in found.stderr.splitlines() if "models." in line]
+    assert warnings == [
+        f"m1: USD 1/2 was last checked on {ago(130)}, 130 days ago: compare it with the vendor",
+        "m2: USD 1/2 is doubtful: refused until a book of yours confirms it",
+        "m3: no price is known for today: refused",
+    ]
