@@ -11,8 +11,10 @@ import click
 
 from router.cli.bill import BY_MODEL, Bill, Pair, last_month, priced_again, show_bill
 from router.cli.common import config_option, config_path, no, settings_or_exit
+from router.cli.pricenext import COMING, coming
 from router.cli.pricetext import KINDS, STALE_DAYS, amounts, changes, history, needed, state, today
 from router.cli.report import format_option, instant, put, time_options
+from router.core.conditions import MICROS_PER_DAY
 from router.core.prices import Price, Unpriced
 from router.pricebook import BookModel, PriceBook, now_micros, read_books
 from router.settings import Settings
@@ -100,6 +102,25 @@ def show(config: Path | None, format_: str, model: str) -> None:
         put(format_, SHOWN, history(known, now), KINDS)
         for currency, timeline in known.timelines.items():
             print(f"{currency}: {state(timeline, needed(known), now)}")
+
+
+@command.command("next")
+@config_option
+@click.option("--days", type=click.IntRange(1), default=90, show_default=True, help="How far to look ahead.")
+@vendor_option
+@all_option
+@format_option("table", "csv", "json")
+def next_(config: Path | None, days: int, vendor: str | None, every: bool, format_: str) -> None:  # noqa: FBT001 (click's flag)
+    """What becomes dearer or cheaper in the next days, as far as the books know: new prices, promotions, free quotas, names that
+    are re-pointed.
+    """
+    now = now_micros()
+    until = now + days * MICROS_PER_DAY
+    found = [row for name, model in _chosen(config, vendor, every=every) for row in coming(name, model, now, until)]
+    if not found and format_ == "table":
+        print(f"nothing changes in the next {days} days, as far as the books know")
+        return
+    put(format_, COMING, sorted(found, key=lambda row: (row[0], row[1])), ("before", "after", "percent"))
 
 
 @command.command("diff")
@@ -249,16 +270,9 @@ def _models(book: PriceBook) -> Iterator[tuple[str, BookModel]]:
 
 
 def _list(config: Path | None, vendor: str | None, *, every: bool, at: int, format_: str) -> None:
-    book, configured = _book(config), set(settings_or_exit(config).vendors)
-    models = list(_models(book))
-    known = {name.partition("/")[0] for name, _ in models}
-    if vendor is not None and vendor not in known:
-        no(f"no price book has a vendor {vendor!r}; they have {', '.join(sorted(known))}")
-    wanted = {vendor} if vendor is not None else known if every or not configured else configured
     rows = [
         (name, model.tier, currency, *today(timeline, needed(model), at))
-        for name, model in sorted(models, key=lambda item: item[0])
-        if name.partition("/")[0] in wanted
+        for name, model in _chosen(config, vendor, every=every)
         for currency, timeline in model.timelines.items()
     ]
     put(format_, LISTED, rows, (*LISTED[3:6], "stale"))
@@ -266,3 +280,13 @@ def _list(config: Path | None, vendor: str | None, *, every: bool, at: int, form
     if old and format_ == "table":
         told = f"{old} of {len(rows)} prices were last checked more than {STALE_DAYS} days before: compare them with their vendors"
         print(f"warning: {told}", file=sys.stderr)
+
+
+def _chosen(config: Path | None, vendor: str | None, *, every: bool) -> list[tuple[str, BookModel]]:
+    """The models of one vendor, of those that are configured, or of all; exit 1 where no book has the vendor."""
+    configured, models = set(settings_or_exit(config).vendors), list(_models(_book(config)))
+    known = {name.partition("/")[0] for name, _ in models}
+    if vendor is not None and vendor not in known:
+        no(f"no price book has a vendor {vendor!r}; they have {', '.join(sorted(known))}")
+    wanted = {vendor} if vendor is not None else known if every or not configured else configured
+    return sorted((item for item in models if item[0].partition("/")[0] in wanted), key=lambda item: item[0])

@@ -249,3 +249,91 @@ def test_check_warns_of_configured_models_whose_price_is_old_or_refused_and_says
         "m2: USD 1/2 is doubtful: refused until a book of yours confirms it",
         "m3: no price is known for today: refused",
     ]
+
+
+# What is coming
+
+
+def upcoming(prices, config, text, *words):
+    (config.parent / "book.yaml").write_text(text)
+    return [tuple(row.values())[:-1] for row in prices("next", *words)]
+
+
+def later(days):
+    return ago(-days)
+
+
+def test_what_becomes_dearer_or_cheaper_is_told_with_its_day_and_percent(prices, run, config):
+    text = f"""
+vendor: check
+models:
+  m:
+    tier: cheap
+    prices:
+      - {{currency: CNY, input: "10", output: "20"}}
+      - {{from: {later(20)}, currency: CNY, input: "5", output: "20", note: announced}}
+      - {{from: {later(200)}, currency: CNY, input: "1", output: "1"}}
+"""
+    assert upcoming(prices, config, text) == [(later(20), "check/m", "CNY", "input", None, "10", "5", -50.0)]
+    assert len(upcoming(prices, config, text, "--days", 300)) == 3
+    assert upcoming(prices, config, text, "--days", 10) == []
+    assert "a new price: announced" in run("prices", "next").stdout
+    assert (
+        run("prices", "next", "--days", 10).stdout == "nothing changes in the next 10 days, as far as the books know\n"
+    )
+
+
+def test_promotions_quotas_ends_and_doubtful_prices_that_are_coming_are_told(prices, run, config):
+    text = f"""
+vendor: check
+models:
+  deal:
+    tier: cheap
+    prices:
+      - {{currency: CNY, input: "10", output: "20"}}
+      - {{from: {later(5)}, to: {later(9)}, currency: CNY, input: "1", output: "2", promotion: true}}
+  ends: {{tier: cheap, prices: [{{to: {later(7)}, currency: CNY, input: "1", output: "1"}}]}}
+  gift: {{tier: cheap, prices: [{{currency: CNY, input: "1", output: "1", free_quota: {{tokens: 1000, per: day, to: {later(6)}}}}}]}}
+  rumour:
+    tier: cheap
+    prices:
+      - {{currency: CNY, input: "1", output: "1"}}
+      - {{from: {later(8)}, currency: CNY, input: "2", output: "2", confidence: doubtful}}
+"""
+    (config.parent / "book.yaml").write_text(text)
+    told = [
+        (row["on"], row["model"][6:], row["kind"], row["before"], row["after"], row["why"]) for row in prices("next")
+    ]
+    assert told == [
+        (later(5), "deal", "input", "10", "1", f"a promotion begins, until {later(9)}"),
+        (later(5), "deal", "output", "20", "2", f"a promotion begins, until {later(9)}"),
+        (later(6), "gift", "free_quota", "1000 tokens free per day", None, "the free quota ends"),
+        (later(7), "ends", "input", "1", "unknown", "the price ends; none is known after it: refused"),
+        (later(7), "ends", "output", "1", "unknown", "the price ends; none is known after it: refused"),
+        (later(8), "rumour", "input", "1", "doubtful", "a doubtful price begins: refused"),
+        (later(8), "rumour", "output", "1", "doubtful", "a doubtful price begins: refused"),
+        (later(9), "deal", "input", "1", "10", "a promotion ends"),
+        (later(9), "deal", "output", "2", "20", "a promotion ends"),
+    ]
+    assert "promotion begins" in run("prices", "next").stdout
+
+
+def test_a_name_that_is_re_pointed_is_told_also_where_it_costs_the_same(prices, config):
+    text = f"""
+vendor: check
+models:
+  old: {{tier: cheap, aliases: [{{name: chat, to: {later(3)}}}], prices: [{{currency: CNY, input: "1", output: "2"}}]}}
+  new: {{tier: cheap, aliases: [{{name: chat, from: {later(3)}}}], prices: [{{currency: CNY, input: "1", output: "3"}}]}}
+"""
+    assert upcoming(prices, config, text) == [
+        (later(3), "check/chat", "CNY", "model", None, "old", "new", None),
+        (later(3), "check/chat", "CNY", "output", None, "2", "3", 50.0),
+    ]
+
+
+def test_a_free_quota_that_a_book_adds_is_a_difference(prices, config):
+    quota = ", free_quota: {requests: 5, per: total}"
+    (config.parent / "new.yaml").write_text(BOOK.replace('input: "5"}', f'input: "5"{quota}}}'))
+    assert changes(prices("diff", "book.yaml", "new.yaml")) == [
+        ("check/blank", "CNY", "free_quota", None, "5 requests free in all", None)
+    ]
