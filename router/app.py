@@ -25,6 +25,7 @@ from router.metrics import Metrics, Now
 from router.pipeline import Services
 from router.settlement import Settlement
 from router.snapshot import Snapshot, load
+from router.sockets import Sockets
 from router.stores.memory import MemoryAccounts
 from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger
@@ -85,7 +86,7 @@ class Farebox:
             observers=[self.metrics.observe, self._take_tokens, log_entry], wait_s=server.budget_wait,
         )  # fmt: skip
         if self.upstream is None:
-            self.upstream = AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream()
+            self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
         self.services = Services(
             self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, Health(), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,

@@ -8,7 +8,7 @@ import asyncio
 import io
 import ssl
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,8 @@ class UpstreamCall:
     headers: Mapping[str, str]
     body: bytes
     timeouts: Timeouts
+    last: Callable[[bytes], bool] | None = None
+    """Whether a message on a WebSocket is the last one of the answer; None: the server closes it."""
 
 
 class Exchange(Protocol):
@@ -150,7 +152,7 @@ class AiohttpExchange:
                 Failure(Fault.TIMEOUT, f"no answer within {self._call.timeouts.first_byte:g} s")
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise AttemptFailed(_failure(error)) from None
+            raise AttemptFailed(failure_of(error)) from None
         finally:
             timer.cancel()
         if self._reply.headers.get("Content-Encoding", "identity").lower() not in {"identity", "gzip", "deflate", ""}:
@@ -179,7 +181,7 @@ class AiohttpExchange:
             self.close()
             raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self._call.timeouts.idle:g} s")) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise AttemptFailed(_failure(error, begun=True)) from None
+            raise AttemptFailed(failure_of(error, begun=True)) from None
 
     def close(self) -> None:
         if self._reply is not None:
@@ -193,7 +195,7 @@ class AiohttpExchange:
             self._task.result().close()
 
 
-def _failure(error: Exception, *, begun: bool = False) -> Failure:
+def failure_of(error: Exception, *, begun: bool = False) -> Failure:
     """Foreign exceptions become one of ours, in this one place. A connection that was never made cost nothing."""
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLError):
         return Failure(Fault.CONNECT, f"no connection: {error}")
