@@ -133,7 +133,8 @@ def _call(chat: ChatRequest, tally: Tally, key: str, now: int) -> UpstreamCall:
     access = plan.model.access
     sent = request(chat, plan.model, plan.output_cap, key, must=_must_cap(chat, tally), now=now)
     headers = {"Content-Type": "application/json", **dict(access.headers), **sent.headers}
-    return UpstreamCall(url=sent.url, headers=headers, body=sent.body, timeouts=access.timeouts)
+    dialect, _ = wire_of(plan.model, chat.endpoint)
+    return UpstreamCall(sent.url, headers, sent.body, access.timeouts, dialect.last)
 
 
 def _must_cap(chat: ChatRequest, tally: Tally) -> bool:
@@ -180,11 +181,16 @@ async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exch
 
 async def _gathered(tally: Tally, reader: Gathered, exchange: Exchange) -> bytes:
     """Read a stream for a client that wants a plain answer, as far as its cap. Nothing is left for the reader."""
+    tally.streaming = True  # words that came before a failure are charged
     most, size = _most(tally), 0
     while chunk := await exchange.chunk():
         reader.feed(chunk)
         size += len(chunk)
+        if reader.failure is not None:
+            exchange.close()
+            break
         if size > MAX_REPLY:
+            exchange.close()
             raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
         if most is not None and not reader.ended and _written(reader) > most:
             tally.capped = True

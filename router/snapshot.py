@@ -180,13 +180,15 @@ class _Compiler:
         if not url:
             self.problem(key, "this vendor has no common address; set base_url")
             return None
+        if url.startswith("ws") and not DIALECTS[known.dialect].streams:
+            self.problem((*key, "base_url"), f"is a WebSocket's address, which dialect {known.dialect} does not use")
         keys = told.keys
         form = DIALECTS[known.dialect].credential
         if not keys and self.mock_url:
-            keys = ("mock:mock" if form else "mock",)
+            keys = (":".join(["mock"] * (form.count(":") + 1)),)
         elif not keys and told.base_url is None and name != "ollama":
             self.problem(key, "has no api_key")
-        if form and not all(all(secret.partition(":")) for secret in keys):
+        if form and not all(_is_formed(secret, form) for secret in keys):
             self.problem(key, f"its api_key has to be {form}")
         t = told.timeout
         timeouts = Timeouts(t.connect, t.first_byte, t.idle, t.total)
@@ -371,6 +373,12 @@ class _Compiler:
         for currency, key in self.used_currencies.items():
             if currency != self.settings.currency and currency not in self.settings.exchange_rates:
                 self.problem(key, f"is in {currency}, which has no entry in `exchange_rates`")
+
+
+def _is_formed(secret: str, form: str) -> bool:
+    """Whether a credential has all the parts of its form."""
+    parts = secret.split(":", form.count(":"))
+    return len(parts) == form.count(":") + 1 and all(parts)
 
 
 def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None) -> Vendor:

@@ -16,7 +16,7 @@ from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
 Endpoint = Literal["chat/completions", "completions", "embeddings", "messages", "responses"]
-DialectName = Literal["openai", "responses", "anthropic", "gemini", "ollama", "hunyuan", "qianfan"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "ollama", "hunyuan", "qianfan", "spark"]
 
 
 class Tier(StrEnum):

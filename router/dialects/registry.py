@@ -28,6 +28,8 @@ from router.dialects import (
     responses_body,
     responses_tools,
     responses_watch,
+    spark,
+    spark_listen,
     tc3,
 )  # fmt: skip
 from router.dialects.anthropic_stream import WATCHING, AnthropicListener, AnthropicSpeaker
@@ -67,6 +69,8 @@ class Dialect:
     """Whether its streams are JSON lines, not server-sent events."""
     capless: bool = False
     """Whether it has no word for an output cap: it is always asked for a stream, which we end at the cap."""
+    streams: bool = False
+    """Whether it only streams, so that a plain answer is gathered."""
     sign: Callable[[Sent, str, int], Sent] | None = None
     """(the call, the credential, seconds since 1970) → the call, signed; None: `request` puts the credential in."""
     grant: Grant | None = None
@@ -75,6 +79,8 @@ class Dialect:
     """The form of a credential that is no single word."""
     unaccountable: Callable[[ChatRequest, Quirks], str] = lambda *_: ""
     """Why the cost of a request on its own wire would not be known; "" if it would."""
+    last: Callable[[bytes], bool] | None = None
+    """Whether a message is the last one of an answer, where the vendor may leave its WebSocket open behind it."""
 
 
 DIALECTS: Mapping[DialectName, Dialect] = {
@@ -121,6 +127,19 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         cannot=qianfan.cannot,
         carries=qianfan.CARRIES,
         grant=qianfan_grant.GRANT,
+    ),
+    "spark": Dialect(
+        endpoints=frozenset(),
+        request=spark.request,
+        listener=spark_listen.SparkListener,
+        error=spark_listen.error,
+        cannot=spark.cannot,
+        carries=spark.CARRIES,
+        lines=True,
+        streams=True,
+        sign=spark.sign,
+        credential=spark.CREDENTIAL,
+        last=spark_listen.is_last,
     ),
     "gemini": Dialect(
         endpoints=frozenset({"embeddings"}),
@@ -281,8 +300,10 @@ def plain_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: B
     dialect, native = wire_of(model, chat.endpoint)
     client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
     if not native and client.speaker is not None:
-        turned = Gathered if dialect.capless else Turned
-        return turned(dialect.listener(quirks), client.speaker(chat, model.wire_name, prompt, now, bill))
+        speaker = client.speaker(chat, model.wire_name, prompt, now, bill)
+        if dialect.capless or dialect.streams:
+            return Gathered(dialect.listener(quirks), speaker, Lines() if dialect.lines else None)
+        return Turned(dialect.listener(quirks), speaker)
     if client.watching is not None:
         return Watched(client.watching.listener(quirks), bill)
     return Plain(quirks, bill)

@@ -25,7 +25,7 @@ _BY_VENDOR: dict[str, tuple[str, ...]] = {
     "minimax": ("abab6.5-chat", "abab6.5s-chat", "MiniMax-Text-01"),
     "baichuan": ("Baichuan4", "Baichuan3-Turbo", "Baichuan2-Turbo"),
     "01ai": ("yi-large", "yi-large-turbo", "yi-medium", "yi-lightning"),
-    "iflytek": ("spark-max", "spark-pro", "spark-lite", "4.0Ultra"),
+    "iflytek": ("lite", "generalv3", "pro-128k", "generalv3.5", "max-32k", "4.0Ultra"),
     "stepfun": ("step-1-8k", "step-1-32k", "step-1-flash", "step-2-16k"),
     "xai": ("grok-2", "grok-3", "grok-3-mini"),
     "meta": ("Llama-3.3-70B-Instruct", "Llama-3.3-8B-Instruct"),

@@ -26,6 +26,8 @@ Every vendor name speaks every wire; /<vendor> is the base URL, or /<vendor>/v1 
   Baidu       POST /<vendor>/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/<model>?access_token=TOKEN, which is had for any AK and SK at
               POST /<vendor>/oauth/2.0/token?grant_type=client_credentials&client_id=AK&client_secret=SK; an AK that ends in
               -60 gets one that holds for 60 seconds
+  Spark       a WebSocket at /<vendor>/v1.1/chat  /v2.1/chat  /v3.1/chat  /v3.5/chat  /v4.0/chat  /chat/pro-128k  /chat/max-32k
+              ?authorization=...&date=...&host=..., signed
 
 Vendors: {vendors};
 any other name works like openai. Any key is good, but `bad-key`, which is refused.

@@ -20,13 +20,15 @@ MODELS = {  # one of each wire
     "ollama": "llama3.2",
     "hunyuan": "hunyuan-turbos-latest",
     "qianfan": "ernie-4.0-8k",
+    "spark": "4.0Ultra",
 }
 NATIVE = {  # vendors that are asked on a wire of their own where that is configured
     "ollama": {"dialect": "ollama"},
     "tencent": {"dialect": "hunyuan", "api_key": "AKIDmine:mock"},
     "baidu": {"dialect": "qianfan", "api_key": "AK:SK"},
+    "iflytek": {"dialect": "spark"},
 }
-CHOOSING = {MODELS["ollama"]}  # its wire has no word for a tool that has to be called
+CHOOSING = {MODELS["ollama"], MODELS["spark"]}  # their wires have no word for a tool that has to be called
 KEY = "fb-demo-search-key"
 PROPERTIES = {"city": {"type": "string"}}
 SCHEMA = {"type": "object", "properties": PROPERTIES, "required": ["city"]}
@@ -40,7 +42,7 @@ def farebox(tmp_path_factory):
     config["models"]["gemini-2.5-flash"] = {"vendor": "google", "tier": "cheap", "quality": 0.8}
     config["vendors"] |= {**NATIVE, "azure-openai": {"dialect": "responses"}}
     price = {"currency": "CNY", "input": 1, "output": 2}
-    for vendor, wire in (("ollama", "ollama"), ("tencent", "hunyuan"), ("baidu", "qianfan")):
+    for vendor, wire in (("ollama", "ollama"), ("tencent", "hunyuan"), ("baidu", "qianfan"), ("iflytek", "spark")):
         config["models"][MODELS[wire]] = {"vendor": vendor, "tier": "cheap", "quality": 0.8, "price": price}
     price = {"currency": "USD", "input": "0.4", "output": "1.6"}
     config["models"]["gpt-4.1-mini"] = {"vendor": "azure-openai", "tier": "cheap", "quality": 0.8, "price": price}

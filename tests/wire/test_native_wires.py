@@ -9,7 +9,7 @@ from router.core.catalog import Quirks
 from router.core.sse import data_of, events
 from router.dialects import DIALECTS
 from router.dialects.openai_speak import OpenAISpeaker
-from router.dialects.turn import Heard, Lines, Turn
+from router.dialects.turn import Gathered, Heard, Lines, Turn
 from router.vendors import find
 
 HERE = Path(__file__).parent
@@ -20,6 +20,7 @@ WIRES = {  # folder → (dialect, vendor whose quirks hold)
     "ollama_native": ("ollama", "ollama"),
     "qianfan_v1": ("qianfan", "baidu"),
     "openai_responses": ("responses", "openai"),
+    "spark_ws": ("spark", "iflytek"),
 }
 COST = b'"cost":0.000013'
 
@@ -155,6 +156,35 @@ def test_a_stream_is_read_as_it_says(file):
         assert finish == expect["finish"]
         assert usage["cost"] == 0.000013
         assert usage["prompt_tokens"] == expect["usage"]["prompt_total"]
+
+
+@STREAMS
+def test_a_stream_can_be_gathered_to_a_plain_answer(file):
+    expect, (dialect, quirks), raw = expected_of(file), wire(file), file.read_bytes()
+
+    def gathered(pieces):
+        speaker = OpenAISpeaker("m", 1_790_000_000, lambda _: COST, wants_usage=False)
+        reader = Gathered(dialect.listener(quirks), speaker, Lines() if dialect.lines else None)
+        for piece in pieces:
+            assert reader.feed(piece) == b""
+        return reader, reader.read(b"")
+
+    reader, whole = gathered([raw])
+    assert whole is ("error_class" not in expect)
+    if not whole:
+        assert reader.text() == expect.get("text", "")
+        assert reader.failure.fault == expect["error_class"]
+        return
+    told = json.loads(reader.shown(b""))
+    (choice,) = told["choices"]
+    message = choice["message"]
+    assert (message["content"] or "", choice["finish_reason"]) == (expect["text"], expect["finish"])
+    assert message.get("reasoning_content", "") == expect.get("reasoning_text", "")
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    assert calls == expect.get("tool_calls", [])
+    assert told["usage"]["prompt_tokens"] == expect["usage"]["prompt_total"] and told["usage"]["cost"] == 0.000013
+    for cut in range(1, len(raw), 7):
+        assert gathered([raw[:cut], raw[cut:]])[0].shown(b"") == reader.shown(b"")
 
 
 @STREAMS
