@@ -231,7 +231,7 @@ class _Compiler:
             max_output=told.max_output or (known.max_output if known else None),
             lacks=frozenset(told.lacks) if told.lacks is not None else known.lacks if known else frozenset(),
             kind=told.kind or (known.kind if known else "chat"),
-            counting=_counting(access.vendor, wire_name),
+            counting=_counting(access.vendor, told.priced_as or wire_name),
             others=self._sold(told.vendor, timeline.prices[0].currency) if told.price is None else {},
         )
 
@@ -396,9 +396,11 @@ def _mocked(mock_url: str, vendor: Vendor) -> str:
     return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect in {'openai', 'responses'} else ''}"
 
 
-def _counting(vendor: Vendor, wire_name: str) -> Counting:
-    """How a model counts: exactly, where its vocabulary is known, else as its vendor's default says."""
-    matches = [(len(prefix), encoding) for prefix, encoding in vendor.exact_models if wire_name.startswith(prefix)]
+def _counting(vendor: Vendor, name: str) -> Counting:
+    """How a model that is listed under this name counts: exactly, where its vocabulary is known, else as its vendor's
+    default says.
+    """
+    matches = [(len(prefix), encoding) for prefix, encoding in vendor.exact_models if name.startswith(prefix)]
     if not matches:
         return vendor.counting
     return replace(OPENAI, encoding=max(matches)[1])

@@ -12,7 +12,7 @@ from router.core.catalog import ChatRequest, Endpoint, Model, Quirks
 from router.core.errors import InvalidRequest, RouterError
 from router.core.tokens import Prompt, chat_prompt
 from router.dialects.fields import flag, integer, parse
-from router.dialects.sent import Sent, credential
+from router.dialects.sent import Sent, credential, deployed
 from router.dialects.wishes import read_wishes
 
 MAX_MESSAGES = 2048  # OpenAI's own limit for the array
@@ -132,7 +132,8 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
     access = model.access
     endpoint = chat.endpoint if chat.hub is None else "chat/completions"
     headers = credential(access.vendor.quirks.key_header or "Authorization", key)
-    return Sent(f"{access.base_url}/{endpoint}", headers, patch(chat, model, cap if must else None))
+    url = deployed(access.base_url, f"/{endpoint}", model.wire_name)
+    return Sent(url, headers, patch(chat, model, cap if must else None))
 
 
 def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # its address and headers hold credentials, which no log may show
@@ -25,3 +26,19 @@ def under(base_url: str, version: str, path: str) -> str:
     tail = base_url.rsplit("/", 1)[-1]
     versioned = tail[:1] == "v" and tail[1:2].isdigit()
     return f"{base_url}{'' if versioned else version}{path}"
+
+
+def deployed(base_url: str, path: str, name: str) -> str:
+    """The address of `path` under an OpenAI-wire base URL, behind which a query stays.
+
+    An address under `/openai` with an API version in its query is Azure's classic one, where each deployment has a path of
+    its own; one that was given with some deployment is that of all (learn.microsoft.com/azure/ai-foundry/openai/reference,
+    2026-11).
+    """
+    base, _, query = base_url.partition("?")
+    if not query:
+        return f"{base}{path}"
+    resource = base.partition("/deployments/")[0].rstrip("/")
+    if resource.endswith("/openai") and "api-version=" in query:
+        return f"{resource}/deployments/{quote(name, safe='')}{path}?{query}"
+    return f"{base.rstrip('/')}{path}?{query}"

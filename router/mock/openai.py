@@ -301,7 +301,7 @@ def _legacy_logprobs(pieces: tuple[str, ...], top: int, at: int) -> dict[str, An
 
 
 def authorise(incoming: Incoming) -> None:
-    openai_errors.authorise(incoming.headers)
+    openai_errors.authorise(incoming.headers, bare=incoming.vendor == "azure-openai")
 
 
 def refuse(refused: Refused, _serial: str) -> Told:

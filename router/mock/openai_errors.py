@@ -87,11 +87,11 @@ def told(refused: Refused) -> tuple[int, dict[str, Any], dict[str, str]]:
     return refused.status, body(refused), limits
 
 
-def authorise(headers: Any) -> None:
-    """Any bearer key is good but `bad-key`, and so is Azure's `api-key`; `headers` are by lower-case name."""
-    if headers.get("api-key", "bad-key") != "bad-key":
-        return
-    scheme, _, key = headers.get("authorization", "").partition(" ")
+def authorise(headers: Any, *, bare: bool = False) -> None:
+    """Any bearer key is good but `bad-key`; `headers` are by lower-case name. `bare`: it is in `api-key`, as Azure wants."""
+    scheme, _, key = (
+        ("bearer", "", headers.get("api-key", "")) if bare else headers.get("authorization", "").partition(" ")
+    )
     if scheme.lower() != "bearer" or not key.strip():
         raise Refused(
             401, message="You didn't provide an API key. Put it in the header: Authorization: Bearer YOUR_KEY."

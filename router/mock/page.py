@@ -16,6 +16,8 @@ Every vendor name speaks every wire; /<vendor> is the base URL, or /<vendor>/v1 
 
   OpenAI      POST /<vendor>/v1/chat/completions  /v1/responses  /v1/completions  /v1/embeddings;  GET /<vendor>/v1/models
               Authorization: Bearer KEY
+  Azure       the same at /azure-openai, and its classic POST /azure-openai/openai/deployments/<model>/chat/completions?api-version=...
+              api-key: KEY
   Anthropic   POST /<vendor>/v1/messages  /v1/messages/count_tokens  (also under /<vendor>/anthropic)
               x-api-key: KEY and anthropic-version: 2023-06-01
   Google      POST /<vendor>/v1beta/models/<model>:generateContent  :streamGenerateContent[?alt=sse]  :countTokens

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from router.mock import anthropic, gemini, hunyuan, models, ollama, openai, page, qianfan, responses, spark
+from router.mock import anthropic, azure, gemini, hunyuan, models, ollama, openai, page, qianfan, responses, spark
 from router.mock.bill import BillLine, invoice
 from router.mock.errors import Refused
 from router.mock.incoming import Incoming
@@ -54,6 +54,8 @@ class Vendors:
         app.router.add_post("/{vendor}/oauth/2.0/token", self._token)
         for version in ("v1beta", "v1"):
             app.router.add_post(f"/{{vendor}}/{version}/models/{{call:.+}}", self._serving.handler(gemini.wire))
+        for call in azure.CALLS:
+            app.router.add_post(f"{azure.DEPLOYMENTS}/{call}", self._serving.handler(_always(azure.CALLS[call])))
         for path in spark.PATHS:
             app.router.add_get(f"/{{vendor}}{path}", self._serving.socket_handler(spark.CHAT, spark.unwelcome))
         return app

@@ -1,5 +1,7 @@
-"""Azure OpenAI, v1 wire (learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle). Set `base_url` to
-https://RESOURCE.openai.azure.com/openai/v1; a model's `name` is its deployment.
+"""Azure OpenAI (learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle). Set `base_url` to
+https://RESOURCE.openai.azure.com/openai/v1, or to https://RESOURCE.openai.azure.com/openai?api-version=VERSION for the classic
+address of each deployment; a model's `name` is its deployment. Versions before 2024-09-01 know neither `stream_options` nor
+`max_completion_tokens`.
 """
 
 from dataclasses import replace
