@@ -186,7 +186,7 @@ class _Compiler:
         form = DIALECTS[known.dialect].credential
         if not keys and self.mock_url:
             keys = (":".join(["mock"] * (form.count(":") + 1)),)
-        elif not keys and told.base_url is None and name != "ollama":
+        elif not keys and told.base_url is None and not known.keyless:
             self.problem(key, "has no api_key")
         if form and not all(_is_formed(secret, form) for secret in keys):
             self.problem(key, f"its api_key has to be {form}")

@@ -95,6 +95,8 @@ class Vendor:
     """Its other dialects; a configuration chooses one by `dialect`."""
     endpoints: frozenset[Endpoint] = frozenset()
     """What it answers under the same address besides what its dialect has, on that endpoint's own wire."""
+    keyless: bool = False
+    """Whether it asks for no credential, so that none has to be configured."""
     counting: Counting = DEFAULT
     exact_models: tuple[tuple[str, str], ...] = ()
     """(prefix of a model's name, encoding): where the prompt's tokens can be counted exactly."""

@@ -7,4 +7,5 @@ VENDOR = Vendor(
     base_url="http://127.0.0.1:11434/v1",
     currency="USD",
     also=(Wire("ollama", "http://127.0.0.1:11434", tail="/api"),),
+    keyless=True,
 )
