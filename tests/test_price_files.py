@@ -14,7 +14,7 @@ BOOKS = sorted((Path(__file__).parents[1] / "config" / "prices").glob("*.yaml"))
 VENDORS = {
     *("openai", "azure-openai", "anthropic", "google", "xai", "meta", "mistral", "together", "groq", "ollama"),
     *("alibaba", "baidu", "tencent", "bytedance", "deepseek", "zhipu", "moonshot", "minimax", "baichuan", "01ai"),
-    *("iflytek", "stepfun"),
+    *("iflytek", "stepfun", "vllm"),
 }
 AMOUNTS = {"input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "output"}
 EACH = {"per_search"}

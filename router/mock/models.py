@@ -33,6 +33,7 @@ _BY_VENDOR: dict[str, tuple[str, ...]] = {
     "groq": ("llama-3.3-70b-versatile", "llama-3.1-8b-instant"),
     "mistral": ("mistral-large-latest", "mistral-small-latest", "mistral-embed"),
     "ollama": ("llama3.2", "qwen2.5", "nomic-embed-text"),
+    "vllm": ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-8B"),
 }
 
 

@@ -31,6 +31,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "groq": "groq",
         "mistral": "mistral",
         "ollama": "ollama",
+        "vllm": "vllm",
     }
 )
 

@@ -5,6 +5,7 @@ from fakes import Conversation, KeptReply, answer, event, snapshot_of, stream
 
 from router.core import jsonio
 from router.core.errors import ContentFiltered, UpstreamFailed
+from router.yamlfile import BadConfiguration
 
 
 @pytest.fixture
@@ -122,3 +123,20 @@ async def test_a_client_that_left_is_billed_by_the_vendors_own_way_to_tell_usage
     talk = talking_to("moonshot", [delta("a"), delta("b"), finish, b"data: [DONE]\n\n"])
     await talk.ask(KeptReply(patience=1), stream=True)
     assert talk.rows == [("small", "left", "reported", 20_000)]
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"], ids=["vLLM 0.11", "before it"])
+async def test_thinking_under_either_of_its_names_reaches_a_client_of_another_wire(talking_to, field):
+    thought = event({"choices": [{"index": 0, "delta": {field: "hm"}}]})
+    talk = talking_to("vllm", [thought, delta("yes", "stop", usage=usage(10, 5)), b"data: [DONE]\n\n"])
+    reply = await talk.ask(endpoint="messages", max_tokens=50, stream=True)
+    assert b'"thinking":"hm"' in reply.body and b'"text":"yes"' in reply.body
+    assert talk.rows == [("small", "ok", "reported", 20_000)]  # as what it is, part of the completion
+
+
+async def test_a_server_of_ones_own_has_no_price_but_the_configured_one(tmp_path):
+    models = {"house": {"vendor": "vllm", "tier": "cheap"}}
+    with pytest.raises(BadConfiguration, match="no price book has vllm/house; give it a `price`"):
+        snapshot_of(tmp_path, vendors={"vllm": {"base_url": "http://127.0.0.1:8000/v1"}}, models=models)
+    with pytest.raises(BadConfiguration, match="no common address; set base_url"):
+        snapshot_of(tmp_path, vendors={"vllm": {}}, models={"house": {**models["house"], "price": "free"}})

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from router.core.catalog import Quirks
 from router.core.failure import CALLERS_FAULT
 from router.core.sse import data_of, events
 from router.dialects.openai_errors import error
@@ -29,7 +28,7 @@ VENDORS = {
     "qianfan_v2": "baidu",
     "spark": "iflytek",
     "stepfun": "stepfun",
-    "vllm": None,  # a server without quirks needs no file
+    "vllm": "vllm",
     "xai": "xai",
     "yi": "01ai",
     "zhipu": "zhipu",
@@ -43,8 +42,7 @@ def files(pattern, wanted=lambda file: True):
 
 
 def quirks_of(file):
-    name = VENDORS[file.parent.name]
-    return find(name).quirks if name else Quirks()
+    return find(VENDORS[file.parent.name]).quirks
 
 
 def wire(body):
