@@ -167,6 +167,28 @@ async def test_a_message_may_come_in_parts_and_byte_by_byte_between_pings(client
         await server.finished()
 
 
+async def test_an_answer_may_come_with_the_handshake_itself(client):
+    async def script(peer):
+        await peer.send(welcome(await peer.request()) + frame(b"one") + frame(b"two") + goodbye())
+        await peer.ended()
+
+    async with Server(script) as server, begun(client, server) as exchange:
+        assert await exchange.read() == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("then", ["end", "reset"])
+async def test_a_connection_that_ends_with_the_handshake_is_a_failure(client, then):
+    async def script(peer):
+        await peer.send(welcome(await peer.request()))
+        if then == "reset":
+            peer.reset()
+
+    async with Server(script) as server:
+        exchange = client.open(call(server))
+        assert await fault_of(exchange.chunk()) is Fault.RESET
+        exchange.close()
+
+
 async def test_after_the_last_message_the_client_says_goodbye_and_waits_for_nobody(client):
     said = []
 
