@@ -30,6 +30,7 @@ from router.core.limits import Budget, micros
 from router.core.prices import Timeline
 from router.core.tokens import OPENAI, Counting
 from router.dialects import DIALECTS
+from router.dialects.sent import is_formed
 from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
 from router.priceentry import Place, PriceSettings
 from router.settings import BudgetSettings, ModelSettings, Settings, read_leniently
@@ -188,7 +189,7 @@ class _Compiler:
             keys = (":".join(["mock"] * (form.count(":") + 1)),)
         elif not keys and told.base_url is None and not known.keyless:
             self.problem(key, "has no api_key")
-        if form and not all(_is_formed(secret, form) for secret in keys):
+        if form and not all(is_formed(secret, form) for secret in keys):
             self.problem(key, f"its api_key has to be {form}")
         t = told.timeout
         timeouts = Timeouts(t.connect, t.first_byte, t.idle, t.total)
@@ -375,12 +376,6 @@ class _Compiler:
                 self.problem(key, f"is in {currency}, which has no entry in `exchange_rates`")
 
 
-def _is_formed(secret: str, form: str) -> bool:
-    """Whether a credential has all the parts of its form."""
-    parts = secret.split(":", form.count(":"))
-    return len(parts) == form.count(":") + 1 and all(parts)
-
-
 def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None) -> Vendor:
     """A vendor in the dialect that was configured, or in the one whose address was: its own by default."""
     for wire in vendor.also:
@@ -397,9 +392,7 @@ def _mocked(mock_url: str, vendor: Vendor) -> str:
 
 
 def _counting(vendor: Vendor, name: str) -> Counting:
-    """How a model that is listed under this name counts: exactly, where its vocabulary is known, else as its vendor's
-    default says.
-    """
+    """How a model of this name counts: exactly, where its vocabulary is known, else as its vendor's default says."""
     matches = [(len(prefix), encoding) for prefix, encoding in vendor.exact_models if name.startswith(prefix)]
     if not matches:
         return vendor.counting

@@ -10,7 +10,7 @@ from router.dialects.carry import Carries
 from router.dialects.fields import text_of
 from router.dialects.openai import keep_in_range
 from router.dialects.responses_speak import FOREIGN
-from router.dialects.sent import Sent, credential
+from router.dialects.sent import Sent, credential, deployed
 
 LEAST = 16  # tokens of output that this wire takes as a cap; less is refused (recorded 2026-11)
 # Fields that are the same on both wires.
@@ -49,7 +49,7 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
         body = translate(chat, model, cap if must else None)
     keep_in_range(body, access.vendor.quirks)
     headers = credential(access.vendor.quirks.key_header or "Authorization", key)
-    return Sent(f"{access.base_url}/responses", headers, jsonio.dumps(body))
+    return Sent(deployed(access.base_url, "/responses"), headers, jsonio.dumps(body))
 
 
 def patch(chat: ChatRequest, model: Model, cap: int | None) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def credential(header: str, key: str) -> Mapping[str, str]:
     return {header: f"Bearer {key}" if header == "Authorization" else key}
 
 
+def is_formed(key: str, form: str) -> bool:
+    """Whether a credential has all the parts of a form such as `SecretId:SecretKey`."""
+    parts = key.split(":", form.count(":"))
+    return len(parts) == form.count(":") + 1 and all(parts)
+
+
 def under(base_url: str, version: str, path: str) -> str:
     """The address of `path` at a vendor whose base URL was given with or without the API's version."""
     tail = base_url.rsplit("/", 1)[-1]
@@ -28,17 +34,18 @@ def under(base_url: str, version: str, path: str) -> str:
     return f"{base_url}{'' if versioned else version}{path}"
 
 
-def deployed(base_url: str, path: str, name: str) -> str:
+def deployed(base_url: str, path: str, deployment: str = "") -> str:
     """The address of `path` under an OpenAI-wire base URL, behind which a query stays.
 
     An address under `/openai` with an API version in its query is Azure's classic one, where each deployment has a path of
-    its own; one that was given with some deployment is that of all (learn.microsoft.com/azure/ai-foundry/openai/reference,
-    2026-11).
+    its own, but for responses; one that was given with some deployment is that of all
+    (learn.microsoft.com/azure/ai-foundry/openai/reference, 2026-11).
     """
     base, _, query = base_url.partition("?")
     if not query:
         return f"{base}{path}"
     resource = base.partition("/deployments/")[0].rstrip("/")
     if resource.endswith("/openai") and "api-version=" in query:
-        return f"{resource}/deployments/{quote(name, safe='')}{path}?{query}"
+        own = f"/deployments/{quote(deployment, safe='')}" if deployment else ""
+        return f"{resource}{own}{path}?{query}"
     return f"{base.rstrip('/')}{path}?{query}"

@@ -17,7 +17,7 @@ from router.core.catalog import ChatRequest, Model
 from router.core.failure import AttemptFailed, Failure, Fault
 from router.dialects.carry import Carries
 from router.dialects.fields import text_of
-from router.dialects.sent import Sent
+from router.dialects.sent import Sent, is_formed
 
 # Models (`domain`) → where each is asked.
 PATHS: Mapping[str, str] = {
@@ -108,10 +108,9 @@ def _messages_beyond(hub: Mapping[str, Any]) -> str:
 
 
 def _credential(key: str) -> tuple[str, str, str]:
-    app_id, _, rest = key.partition(":")
-    api_key, _, secret = rest.partition(":")
-    if not secret:
+    if not is_formed(key, CREDENTIAL):
         raise AttemptFailed(Failure(Fault.AUTH, f"the vendor's credential has to be {CREDENTIAL}"))
+    app_id, api_key, secret = key.split(":", 2)
     return app_id, api_key, secret
 
 

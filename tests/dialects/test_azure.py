@@ -57,6 +57,13 @@ async def test_each_address_is_asked_as_it_was_meant(tmp_path, base_url, address
     assert call.headers["api-key"] == "sk-azure" and "Authorization" not in call.headers
 
 
+async def test_a_client_of_responses_is_answered_under_the_resource_itself(tmp_path):
+    talk = azure(tmp_path, (404, b"{}"))
+    with pytest.raises(UpstreamFailed):
+        await talk.ask(endpoint="responses", model="small", input="hi")
+    assert talk.upstream.calls[0].url == f"{RESOURCE}/responses?api-version=2024-10-21"
+
+
 def test_a_deployments_name_cannot_leave_its_place_in_the_path():
     assert deployed(CLASSIC, "/embeddings", "a/../b?c").startswith(f"{RESOURCE}/deployments/a%2F..%2Fb%3Fc/embeddings?")
 

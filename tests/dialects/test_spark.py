@@ -46,7 +46,7 @@ class SocketUpstream(ListedUpstream):
 def spark(tmp_path, *answers, **changes):
     """A conversation whose cheap model is asked on this wire, with a flagship on OpenAI's."""
     talk = Conversation(snapshot_of(tmp_path, **{**SPARK, **changes}), *answers)
-    talk.upstream = talk.services.upstream = SocketUpstream(list(answers))
+    talk.upstream = talk.services.reach.upstream = SocketUpstream(list(answers))
     return talk
 
 
@@ -163,11 +163,17 @@ async def test_a_model_whose_address_nobody_knows_is_not_asked_and_another_is(tm
     assert talk.ledger.closed[0].fault == "not_found"
 
 
-@pytest.mark.parametrize("key", ["only-a-password", "app:key", ""])
-async def test_a_credential_of_less_than_three_parts_is_told(tmp_path, key):
-    vendors = {"iflytek": {**SPARK["vendors"]["iflytek"], "api_key": key, "base_url": "wss://spark.example"}}
+@pytest.mark.parametrize("key", ["only-a-password", "app:key", "app::secret", "app:key:"])
+def test_a_credential_of_less_than_three_parts_is_a_problem_of_the_configuration(tmp_path, key):
+    vendors = {"iflytek": {**SPARK["vendors"]["iflytek"], "api_key": key}}
+    with pytest.raises(BadConfiguration, match="its api_key has to be APPID:APIKey:APISecret"):
+        snapshot_of(tmp_path, **{**SPARK, "vendors": vendors})
+
+
+async def test_nothing_is_sent_without_a_credential(tmp_path):
+    vendors = {"iflytek": {**SPARK["vendors"]["iflytek"], "api_key": "", "base_url": "wss://spark.example"}}
     talk = spark(tmp_path, vendors=vendors)
-    with pytest.raises(UpstreamFailed, match="APPID:APIKey:APISecret"):
+    with pytest.raises(UpstreamFailed, match="has to be APPID:APIKey:APISecret"):
         await talk.ask(model="small")
     assert not talk.upstream.calls
 
