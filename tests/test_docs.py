@@ -66,10 +66,14 @@ def test_the_tree_in_the_readme_is_the_tree():
     assert told == there
 
 
-@pytest.mark.parametrize("dialect", ["ollama", "hunyuan", "qianfan"])
+OWN_WIRES = dict.fromkeys(["ollama", "hunyuan", "qianfan"], "Any client, a vendor on a wire of its own")
+OWN_WIRES["spark"] = "Any client, a vendor on Spark's WebSocket"
+
+
+@pytest.mark.parametrize("dialect", OWN_WIRES)
 def test_what_a_native_wire_carries_is_in_the_reference(dialect):
     told = (ROOT / "docs/dialects.md").read_text()
-    (section,) = re.findall(r"## Any client, a vendor on a wire of its own\n(.*?)\n## ", told, re.DOTALL)
+    (section,) = re.findall(rf"## {OWN_WIRES[dialect]}\n(.*?)\n## ", told, re.DOTALL)
     carries = DIALECTS[dialect].carries
     for name in (carries.fields | carries.own | carries.dropped.keys()) - {"stream"}:
         assert f"`{name}" in section, name
