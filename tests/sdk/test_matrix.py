@@ -29,6 +29,8 @@ NATIVE = {  # vendors that are asked on a wire of their own where that is config
     "iflytek": {"dialect": "spark"},
 }
 CHOOSING = {MODELS["ollama"], MODELS["spark"]}  # their wires have no word for a tool that has to be called
+SHAPELESS = {MODELS["hunyuan"], MODELS["qianfan"], MODELS["spark"]}  # nor these for the schema of an answer
+FORGETFUL = {MODELS["spark"]}  # nor this one for calls of earlier turns, or for an answer that ended at its cap
 KEY = "fb-demo-search-key"
 PROPERTIES = {"city": {"type": "string"}}
 SCHEMA = {"type": "object", "properties": PROPERTIES, "required": ["city"]}
@@ -125,7 +127,8 @@ class Responses:
         self.tools = [{"type": "function", "name": "get_weather", "parameters": SCHEMA, "strict": False}]
 
     def asked(self, model, text, tools):
-        more = {"tools": self.tools, "tool_choice": "required"} if tools else {}
+        choice = "auto" if model in CHOOSING else "required"
+        more = {"tools": self.tools, "tool_choice": choice} if tools else {}
         return {"model": model, "max_output_tokens": 500, "input": [{"role": "user", "content": text}], **more}
 
     def told(self, reply):
@@ -208,6 +211,10 @@ def test_a_response_fits_the_class_that_it_was_asked_for(sdk, model, way):
     if model == MODELS["openai"]:
         pytest.skip("a vendor on the OpenAI wire is asked for it in its own words: test_python.py")
     asked = {"model": model, "input": "What is a dollar in yen?", "text_format": Rate}
+    if model in SHAPELESS:
+        with pytest.raises(openai.BadRequestError, match="response_format"):
+            sdk.responses.parse(**asked)
+        return
     if way == "parse":
         reply = sdk.responses.parse(**asked)
     else:
@@ -218,12 +225,17 @@ def test_a_response_fits_the_class_that_it_was_asked_for(sdk, model, way):
 
 def test_a_conversation_of_responses_goes_on_after_a_call(sdk, model):
     tools = [{"type": "function", "name": "get_weather", "parameters": SCHEMA, "strict": False}]
-    items = [{"role": "user", "content": "How is the weather?"}]
-    first = sdk.responses.create(model=model, input=items, tools=tools, tool_choice="required", store=False)
+    items = [{"role": "user", "content": "How is the weather? Please call the tool."}]
+    choice = "auto" if model in CHOOSING else "required"
+    first = sdk.responses.create(model=model, input=items, tools=tools, tool_choice=choice, store=False)
     items += [item.model_dump(exclude_unset=True) for item in first.output]
     for item in first.output:
         if item.type == "function_call":
             items.append({"type": "function_call_output", "call_id": item.call_id, "output": "sunny"})
+    if model in FORGETFUL:
+        with pytest.raises(openai.BadRequestError, match="tool_calls"):
+            sdk.responses.create(model=model, input=items, tools=tools)
+        return
     second = sdk.responses.create(model=model, input=items, tools=tools)
     assert second.output_text
     assert second.usage.input_tokens > first.usage.input_tokens
@@ -262,6 +274,9 @@ def test_openais_client_raises_what_breaks_a_stream_of_responses(sdk, model):
 
 def test_a_response_that_reaches_its_cap_is_incomplete(sdk, model):
     reply = sdk.responses.create(model=model, input="Tell me out=200", max_output_tokens=20)
+    if model in FORGETFUL:
+        assert (reply.status, reply.usage.output_tokens) == ("completed", 20)
+        return
     assert (reply.status, reply.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert reply.usage.output_tokens == 20
     with sdk.responses.create(model=model, input="Tell me out=200", max_output_tokens=20, stream=True) as events:
