@@ -176,6 +176,8 @@ def _bill(tally: Tally) -> Callable[[Usage], bytes]:
 
 def _charge(tally: Tally, usage: Usage) -> Charge | None:
     """What the client is told; nothing where the settlement will have to estimate."""
+    if not usage.input_total and tally.vendor_cost is None:
+        return None
     try:
         return tally.charge(usage)
     except Unpriced:

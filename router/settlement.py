@@ -233,11 +233,14 @@ class Settlement:
             log.warning("a vendor did not come to an end after its client left", extra={"id": tally.attempt.id})
         except AttemptFailed as error:
             tally.failure = error.failure
+        except Exception:  # the money is held until there is a row, whatever a reader thinks of an answer
+            log.exception("an answer could not be read on, which is a bug", extra={"id": tally.attempt.id})
+            tally.failure = Failure(Fault.GARBAGE, "the answer cannot be read", 200)
 
     async def _usage(self, tally: Tally) -> tuple[Usage, Basis]:
         """What the attempt consumed, and who says so."""
         reader = tally.reader
-        if tally.usage is not None and reader is not None and reader.usage_final:
+        if tally.usage is not None and reader is not None and reader.usage_final and _is_whole(tally, tally.usage):
             return tally.usage, "reported"
         failure = _failure(tally)
         refused = failure is not None and failure.fault in UNBILLED and not tally.answered
@@ -296,13 +299,15 @@ class Settlement:
         hold against its bill.
         """
         plan, failure = tally.plan, _failure(tally)
-        told = tally.usage or Usage(input_fresh=plan.tokens.tokens)
+        told = tally.usage or Usage()
+        if not told.input_total:  # no prompt has no tokens
+            told = replace(told, input_fresh=plan.tokens.tokens)
         text = tally.reader.text() if tally.reader else ""
         if not text and not tally.answered and not (failure is not None and failure.fault in UNBILLED):
             return replace(told, output_text=plan.output_cap * plan.choices)
         count = await asyncio.to_thread(self.tokenizer.count, plan.model.counting.encoding, text)
         written = ceil(count * self.calibrator.factor(plan.model, text))
-        return replace(told, output_text=max(told.output_text or 0, written))
+        return replace(told, output_text=(told.output_text or 0) + max(0, written - told.output_total))
 
 
 class Reservation:
@@ -326,6 +331,14 @@ class Reservation:
             if isinstance(error, asyncio.CancelledError):
                 self._tally.left = True
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
+
+
+def _is_whole(tally: Tally, usage: Usage) -> bool:
+    """Whether a usage tells of the prompt and, if there is any, of the output: what is missing is estimated, not free."""
+    if tally.vendor_cost is not None:
+        return True
+    silent = tally.plan.output_cap and usage.output_text is None and not usage.output_total
+    return usage.input_total > 0 and not (silent and tally.reader and tally.reader.text())
 
 
 def _failure(tally: Tally) -> Failure | None:

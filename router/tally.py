@@ -59,6 +59,12 @@ class Tally:
     def usage(self) -> Usage | None:
         return self.reader.usage if self.reader else None
 
+    @property
+    def vendor_cost(self) -> int | None:
+        """The charge that the vendor itself reports, in nano-units, if it can be believed."""
+        own = self.reader.vendor_cost_nano if self.reader and self.reader.usage_final else None
+        return own if own is not None and own <= MOST_VENDOR_COST else None
+
     def charge(self, usage: Usage, terms: Terms | None = None) -> Charge:
         """What the attempt costs: the vendor's own charge where it reports one, else by the terms it began with, or by
         those given. Client and ledger are told the same: for one usage it is worked out once.
@@ -75,8 +81,7 @@ class Tally:
     def _charge(self, usage: Usage, terms: Terms) -> Charge:
         reader, share = self.reader, self.share
         told = (usage, self.now(), reader.service_tier if reader else None)
-        own = reader.vendor_cost_nano if reader and reader.usage_final else None
-        if own is not None and own <= MOST_VENDOR_COST:
+        if (own := self.vendor_cost) is not None:
             self.give_back()
             return terms.at_vendor_cost(own, *told)
         free = share.take(usage) if share else None

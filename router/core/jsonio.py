@@ -32,7 +32,7 @@ def loads(data: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Serialise compactly, also integers beyond 64 bits.
+    """Serialise compactly, also integers beyond 64 bits and the lone surrogates of a vendor that cuts text between them.
 
     Raises:
         TypeError: nested more than 254 levels deep, or not JSON.
@@ -41,9 +41,10 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
-        if "64-bit" not in str(error):
+        told = str(error)
+        if "64-bit" not in told and "surrogates" not in told:
             raise
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(value, ensure_ascii="surrogates" in told, separators=(",", ":")).encode()
 
 
 def loads_reply(data: bytes) -> Any:

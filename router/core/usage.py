@@ -72,13 +72,17 @@ INPUTS = (
 OUTPUTS = ("output_text", "output_reasoning", "output_audio", "output_image", "output_rejected", "output_prepaid")
 
 
-def count(value: Any) -> int | None:
+MOST = 10**9
+"""No answer has more tokens: a larger count is a misreading, and its price would not fit the ledger's integers."""
+
+
+def count(value: Any, most: int = MOST) -> int | None:
     """A count as vendors write it: 12, 12.0 or "12"; None for what is absent or no count (some send null or objects)."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() else None
-    if isinstance(value, int | float) and value >= 0 and value == value // 1:
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= most else None
+    if isinstance(value, int | float) and 0 <= value <= most and value == value // 1:
         return int(value)
     return None
 

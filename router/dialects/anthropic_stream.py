@@ -62,7 +62,7 @@ class AnthropicListener(Listener):
             says = _SAYS.get(delta.get("type"))
             if says is None or (says[0] == "arguments" and index not in self._tools):
                 return ()
-            return (Piece(says[0], delta.get(says[1]) or "", 0, index),)
+            return (Piece(says[0], _text(delta.get(says[1])), 0, index),)
         if kind == "content_block_start":
             return self._block(told["content_block"], told["index"])
         if kind == "message_delta":
@@ -102,12 +102,12 @@ class AnthropicListener(Listener):
         """A block as it begins; in a plain answer that is all of it."""
         match block.get("type"):
             case "text" if block.get("text"):
-                return [Piece("text", block["text"], 0, index)]
+                return [Piece("text", _text(block["text"]), 0, index)]
             case "thinking" if block.get("thinking") or block.get("signature"):
-                said = [Piece("thinking", block.get("thinking") or "", 0, index)]
-                return [*said, Piece("signature", block.get("signature") or "", 0, index)]
+                said = [Piece("thinking", _text(block.get("thinking")), 0, index)]
+                return [*said, Piece("signature", _text(block.get("signature")), 0, index)]
             case "redacted_thinking":
-                return [Piece("redacted", block.get("data") or "", 0, index)]
+                return [Piece("redacted", _text(block.get("data")), 0, index)]
             case "tool_use":
                 self._tools.add(index)
                 return [Piece("call", "", 0, index, str(block.get("id")), str(block.get("name")))]
@@ -123,6 +123,15 @@ class AnthropicListener(Listener):
         self._told.update({name: value for name, value in told.items() if value is not None})
         self.service_tier = service_tier(self._told)
         self.consume(lambda: usage_of(self._told), final=final)
+
+
+def _text(told: Any) -> str:
+    """A text, "" for none. Raises `TypeError` for what is neither, which is the vendor's failure."""
+    if isinstance(told, str):
+        return told
+    if told:
+        raise TypeError("a text is none")
+    return ""
 
 
 class AnthropicSpeaker:

@@ -72,7 +72,7 @@ def usage_of(told: Mapping[str, Any]) -> Usage | None:
     if thought and thought > output:
         raise ContradictoryUsage(f"thinking_tokens ({thought}) is more than output_tokens ({output})")
     return Usage(
-        input_fresh=_total(parts, "input_tokens") or 0,
+        input_fresh=_total(parts, "input_tokens"),
         cache_read=_total(parts, "cache_read_input_tokens"),
         cache_write_5m=None if written is None else minus(written, written_1h, "cache_creation_input_tokens", "1h"),
         cache_write_1h=written_1h or None,

@@ -101,9 +101,16 @@ def _said(told: Mapping[str, Any], status: int) -> tuple[Any, Any, Any] | None:
         return told.get("code"), told.get("type"), found if isinstance(found, str) else told.get("message") or found
     failed = status >= 400 or told.get("object") == "error"
     if failed and (message := told.get("message") or told.get("detail")):
-        text = message if isinstance(message, str) else jsonio.dumps(message).decode()
-        return told.get("code"), told.get("type"), text
+        return told.get("code"), told.get("type"), _words(message)
     return None
+
+
+def _words(message: Any) -> str:
+    """A message that need not be a text."""
+    try:
+        return message if isinstance(message, str) else jsonio.dumps(message).decode()
+    except TypeError:  # nested more deeply than can be written
+        return "no message"
 
 
 def _verdict(told: Mapping[str, Any], quirks: Quirks) -> tuple[Any, Any, Any] | None:

@@ -8,7 +8,7 @@ from router.core.failure import Failure, Fault
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai_errors, openai_usage
 from router.dialects.openai_errors import PLAIN
-from router.dialects.openai_stream import Tap
+from router.dialects.openai_stream import texts_in, unquoted
 from router.dialects.pieces import Bill
 
 
@@ -84,6 +84,4 @@ class Plain:
         self.vendor_cost_nano = openai_usage.vendor_cost_nano(found, self._quirks)
 
     def text(self) -> str:
-        tap = Tap(hide_usage=True, bill=_no_bill)
-        tap.feed(b"".join(self._pieces) + b"\n\n")
-        return tap.text()
+        return unquoted(texts_in(b"".join(self._pieces)))

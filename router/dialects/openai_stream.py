@@ -104,7 +104,10 @@ class Tap:
         if failure is not None and not (failure.callers and self._carried()):
             self.failure = failure
         usage = find(told, self._quirks)
-        return event if usage is None else self._usage(event, data, told, usage)
+        try:
+            return event if usage is None else self._usage(event, data, told, usage)
+        except TypeError:  # nested more deeply than can be written: it passes as it came
+            return event
 
     def _usage(self, event: bytes, data: bytes, told: dict[str, Any], found: dict[str, Any]) -> bytes:
         try:
@@ -156,8 +159,7 @@ class Tap:
 
     def _fold(self) -> None:
         kept = b"".join(self._kept)
-        for text in _TEXT.findall(kept):
-            self._text += text
+        self._text += texts_in(kept)
         self._finished = self._finished or _FINISH.search(kept) is not None
         self._forget()
 
@@ -181,10 +183,20 @@ class Tap:
     def text(self) -> str:
         """The output so far, to be counted when a stream ends without usage."""
         self._fold()
-        try:
-            return str(jsonio.loads_reply(b'"' + bytes(self._text) + b'"'))
-        except jsonio.NotJson:
-            return self._text.decode("utf-8", "replace")
+        return unquoted(bytes(self._text))
+
+
+def texts_in(raw: bytes) -> bytes:
+    """What the model has written in these bytes of JSON, with its escapes."""
+    return b"".join(_TEXT.findall(raw))
+
+
+def unquoted(text: bytes) -> str:
+    """The inside of a JSON string as text."""
+    try:
+        return str(jsonio.loads_reply(b'"' + text + b'"'))
+    except jsonio.NotJson:
+        return text.decode("utf-8", "replace")
 
 
 def _watch(quirks: Quirks) -> re.Pattern[bytes] | None:

@@ -114,7 +114,7 @@ def vendor_cost_nano(told: Mapping[str, Any], quirks: Quirks) -> int | None:
     if quirks.cost_field is None:
         return None
     name, per_nano = quirks.cost_field
-    units = count(told.get(name))
+    units = count(told.get(name), 2**63)
     return None if units is None else -(-units // per_nano)
 
 
@@ -128,7 +128,10 @@ def with_cost(raw: bytes, reply: Mapping[str, Any], usage: Mapping[str, Any], me
     if found is not None and usage and "cost" not in usage:
         head = raw[: found[1] - 1].rstrip()
         return head + b"," + members + raw[len(head) :]
-    return jsonio.dumps({**reply, "usage": {**usage, **jsonio.loads(b"{" + members + b"}")}})
+    try:
+        return jsonio.dumps({**reply, "usage": {**usage, **jsonio.loads(b"{" + members + b"}")}})
+    except TypeError:  # nested more deeply than can be written: it passes as it came
+        return raw
 
 
 def without(raw: bytes, reply: Mapping[str, Any]) -> bytes:

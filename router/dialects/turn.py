@@ -55,8 +55,12 @@ class Heard:
             problem = "the answer is not JSON" if whole else "an event of the stream is not JSON"
         except ODD:
             problem = "the answer cannot be read" if whole else "an event of the stream cannot be read"
-        self.listener.failure = self.listener.failure or Failure(Fault.GARBAGE, problem, 200)
+        self.break_off(problem)
         return None, ()
+
+    def break_off(self, problem: str) -> None:
+        """What the vendor sent is of no use to the client."""
+        self.listener.failure = self.listener.failure or Failure(Fault.GARBAGE, problem, 200)
 
 
 class Turn(Heard):
@@ -110,7 +114,11 @@ class Turn(Heard):
                 self.written += 1
             elif piece.kind == "finish":
                 self._said = True
-        return self._head() + self._speaker.say(pieces)
+        try:
+            return self._head() + self._speaker.say(pieces)
+        except ODD:
+            self.break_off("an event of the stream cannot be told")
+            return b""
 
     def _head(self) -> bytes:
         if self._begun:
@@ -174,12 +182,22 @@ class Whole(Heard):
 class Turned(Whole):
     """A plain answer to a client of another dialect."""
 
-    __slots__ = ("_speaker",)
+    __slots__ = ("_shown", "_speaker")
 
     def __init__(self, listener: Listener, speaker: Speaker) -> None:
         super().__init__(listener)
         self._speaker = speaker
+        self._shown = b""
+
+    def read(self, raw: bytes) -> bool:
+        if not super().read(raw):
+            return False
+        try:
+            self._shown = self._speaker.whole(self.listener, self._pieces)
+        except ODD:  # as arguments that are nested more deeply than can be written
+            self.break_off("the answer cannot be told")
+        return self.failure is None
 
     def shown(self, _: bytes) -> bytes:
         """The answer as the client gets it."""
-        return self._speaker.whole(self.listener, self._pieces)
+        return self._shown

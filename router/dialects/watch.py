@@ -27,7 +27,12 @@ def with_members(told: dict[str, Any], place: Sequence[str], members: bytes) -> 
     if not isinstance(usage, dict):
         return None
     usage[MARK] = 0
-    return jsonio.dumps(told).replace(b'"' + MARK.encode() + b'":0', members)
+    try:
+        return jsonio.dumps(told).replace(b'"' + MARK.encode() + b'":0', members)
+    except TypeError:  # nested more deeply than can be written: it passes as it came
+        return None
+    finally:
+        del usage[MARK]
 
 
 @dataclass(frozen=True, slots=True)
