@@ -189,7 +189,10 @@ async def test_a_stream_that_breaks_off_is_charged_the_prompt_it_reported_and_th
         ({"response_format": {"type": "json_object"}}, "`response_format` of type json_object"),
         ({"made_up": 1}, "`made_up`"),
         ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "`messages[0].role`"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "`messages[0].content[0]`"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+            "`messages[0].content[0]`",
+        ),
     ],
 )
 async def test_what_cannot_be_carried_is_refused_by_its_name_and_holds_nothing(tmp_path, body, named):
