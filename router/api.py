@@ -201,6 +201,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/completions", endpoint("completions")),
         web.post("/v1/embeddings", endpoint("embeddings")),
         web.post("/v1/messages", endpoint("messages")),
+        web.post("/v1/responses", endpoint("responses")),
         web.post("/v1/messages/count_tokens", count_tokens),
         web.get("/v1/models", models),
         web.get("/v1/models/{name:.+}", model),

@@ -13,6 +13,7 @@ from router.clock import Clock
 from router.core.catalog import Caller
 from router.core.entry import Entry
 from router.core.explain import explain
+from router.core.health import Health
 from router.core.limits import BudgetState, moment
 from router.core.policy import Decision
 from router.core.prices import Price, Unpriced
@@ -86,7 +87,7 @@ class Farebox:
         if self.upstream is None:
             self.upstream = AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream()
         self.services = Services(
-            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, self.clock,
+            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, Health(), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
         )  # fmt: skip
 
@@ -136,10 +137,11 @@ class Farebox:
     async def _open_accounts(self, snapshot: Snapshot) -> None:
         """Know what every budget's window has cost so far, also of budgets that are new."""
         now = self.clock.now()
-        accounts = [(budget, budget.window(now)[0]) for budget in snapshot.budgets]
+        accounts = [(budget, self.accounts.window(budget, now)) for budget in snapshot.budgets]
         spent = await self.ledger.spent(accounts, snapshot.rates.at(now))
+        later = await self.ledger.spent_later(accounts)
         for budget in snapshot.budgets:
-            self.accounts.load(budget, now, spent[budget.account])
+            self.accounts.load(budget, now, spent[budget.account], later[budget.account])
         await self.settlement.quotas.load(snapshot.catalog.models.values(), now, self.ledger)
         self.settlement.budgets = snapshot.budgets_by_owner()
 
@@ -240,8 +242,15 @@ class Farebox:
     def _now(self) -> Now:
         return Now(
             self.snapshot, self.clock.now(), self.budgets(), self.in_flight, self.ledger.lag(self.clock.seconds()),
-            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()),
+            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
         )  # fmt: skip
+
+    def _open_breakers(self) -> dict[tuple[str, str], bool]:
+        now, health = self.clock.seconds(), self.services.health
+        return {
+            (model.vendor, model.name): health.breaker_open(model, now)
+            for model in self.snapshot.catalog.models.values()
+        }
 
     def prices(self) -> list[dict[str, Any]]:
         """What each configured model costs now, and what comes next."""

@@ -67,6 +67,11 @@ def observe(entry: Entry) -> None:
                 "list_cost": show(entry.list_cost or 0), "vendor_currency": a.vendor_currency,
             },
         )  # fmt: skip
+    if entry.served:
+        _entries.warning(
+            "a vendor served a model that has another price than the one it was asked for, at whose price it is charged",
+            extra={"id": a.id, "model": a.model, "vendor": a.vendor, "served": entry.served, "price": a.price},
+        )
     if entry.outcome == "ok":
         return
     _entries.warning(

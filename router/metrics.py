@@ -43,6 +43,7 @@ class Now:
     ledger_waiting_s: float
     calibrator: Calibrator = field(default_factory=Calibrator)
     free: Iterable[Standing] = ()
+    open_breakers: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # (vendor, model) → whether it is open
 
 
 class Metrics(Collector):
@@ -57,6 +58,7 @@ class Metrics(Collector):
         self.unpriced: Counter[tuple[str, ...]] = Counter()
         self.overrun: Counter[tuple[str, ...]] = Counter()
         self.disputed: Counter[tuple[str, ...]] = Counter()
+        self.served: Counter[tuple[str, ...]] = Counter()
         self.reloads: Counter[str] = Counter()
         self.bound_broken: Counter[tuple[str, ...]] = Counter()
         self.registry = CollectorRegistry()
@@ -103,6 +105,8 @@ class Metrics(Collector):
         self.attempts[a.vendor, a.model, entry.fault or entry.outcome] += 1
         if entry.disputed:
             self.disputed[a.vendor, a.model] += 1
+        if entry.served:
+            self.served[a.vendor, a.model] += 1
         for (account, _, held), (_, _, nano) in zip(a.holds, entry.charges, strict=False):
             if (over := nano - held) > 0:
                 owner, _, _, currency = account.split("|")
@@ -137,6 +141,7 @@ class Metrics(Collector):
         yield from self._counts(known)
         yield from _budget_gauges(now)
         yield _prices(now)
+        yield _breakers(now)
         yield _free(now)
         yield from _learnt(now)
         for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
@@ -180,6 +185,7 @@ class Metrics(Collector):
         fallbacks = _fold(self.fallbacks, lambda k: (known.route(k[0]), known.model(k[1]), known.model(k[2])))
         unpriced = _fold(self.unpriced, lambda k: (known.vendor(k[0]), known.model(k[1])))
         disputed = _fold(self.disputed, lambda k: (known.vendor(k[0]), known.model(k[1])))
+        served = _fold(self.served, lambda k: (known.vendor(k[0]), known.model(k[1])))
         yield _counter("farebox_refused", "Requests refused before any attempt", ("team", "reason"), refused)
         yield _counter("farebox_attempts", "Calls to vendors by result", ("vendor", "model", "result"), attempts)
         yield _counter("farebox_fallbacks", "Moves to the next candidate", ("route", "from", "to"), fallbacks)
@@ -189,6 +195,12 @@ class Metrics(Collector):
             "Charges of a vendor's own that are not its list price",
             ("vendor", "model"),
             disputed,
+        )
+        yield _counter(
+            "farebox_served_at_another_price",
+            "Answers that name a model with another price than the one asked for",
+            ("vendor", "model"),
+            served,
         )
         broken = _fold(self.bound_broken, lambda k: (known.vendor(k[0]), known.model(k[1])))
         yield _counter(
@@ -307,6 +319,17 @@ def _budget_gauges(now: Now) -> Iterator[Metric]:
         if state.budget.per != "total":
             families["resets_seconds"].add_metric(key, (state.ends - now.at) / MICROS)
     yield from families.values()
+
+
+def _breakers(now: Now) -> Metric:
+    family = GaugeMetricFamily(
+        "farebox_breaker_open",
+        "1 while a model is not asked because of what its vendor answered",
+        labels=("vendor", "model"),
+    )
+    for key, is_open in now.open_breakers.items():
+        family.add_metric(key, int(is_open))
+    return family
 
 
 def _prices(now: Now) -> Metric:

@@ -6,7 +6,7 @@ What follows a reservation (usage, charge, ledger, accounts, metrics) happens in
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.clock import Clock
 from router.core import jsonio
@@ -22,12 +22,14 @@ from router.core.errors import (
     UpstreamTimeout,
 )
 from router.core.explain import explain
-from router.core.failure import Failure, Fault
+from router.core.failure import CALLERS_FAULT, Failure, Fault
+from router.core.health import OF_THE_KEY, Health, Unwell
 from router.core.policy import Decision, Market, Plan, decide
 from router.dialects import cannot, read
 from router.gate import Gate
+from router.grants import Grants
 from router.habits import Habits
-from router.relay import Reply, relay
+from router.relay import Reach, Reply, relay
 from router.settlement import Settlement
 from router.snapshot import Snapshot
 from router.tally import Tally, Ticket
@@ -58,10 +60,15 @@ class Services:
     settlement: Settlement
     habits: Habits
     gate: Gate
+    health: Health
     clock: Clock
     on_decision: Callable[[str, Caller, Decision], None]
     on_fallback: Callable[[str, str, str], None]
     on_overhead: Callable[[float], None]
+    reach: Reach = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reach = Reach(self.upstream, Grants(self.upstream, self.clock), self.health, self.clock)
 
 
 async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
@@ -80,10 +87,14 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
 async def _attempts(inbound: Inbound, reply: Reply, decision: Decision, ticket: Ticket, services: Services) -> None:
     """The decision's plans in order, one reservation each, until one has answered."""
     chat, plans, failed = ticket.chat, decision.plans, list[Tally]()
+    busy = _busy(plans, services)
+    plans = tuple(plan for plan in plans if plan.model.name not in busy)
+    if not plans:
+        raise _nobody_can_be_asked(busy)
     while plans:
         async with services.settlement.reserve(ticket, plans, len(failed) + 1) as tally:
-            await relay(chat, tally, reply, services.upstream, services.clock)
-            plans = _left_to_try(plans, tally, len(failed) + 1)
+            await relay(chat, tally, reply, services.reach)
+            plans = _left_to_try(plans, tally, len(failed) + 1, services)
             tally.final = not plans
         services.on_overhead(tally.overhead_s(inbound.began))
         if tally.answered or tally.left:
@@ -105,7 +116,16 @@ async def choose(
     soft = await services.settlement.only_cheap(caller)
     now = services.clock.now()
     learnt, free_left = services.settlement.calibrator.learnt, services.settlement.quotas.left
-    market = Market(now, snapshot.rates.at(now), services.habits.expected_output, learnt, free_left)
+    seconds = services.clock.seconds()
+    market = Market(
+        now,
+        snapshot.rates.at(now),
+        services.habits.expected_output,
+        learnt,
+        free_left,
+        lambda model: services.health.look(model, seconds),
+        services.habits.likely_output,
+    )
     decision = decide(chat, route, caller, considered, measure, market, soft)
     ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)
     return decision, ticket
@@ -134,11 +154,39 @@ async def _dry_run(ticket: Ticket, reply: Reply) -> None:
     await reply.send(200, jsonio.dumps(told), headers)
 
 
-def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int) -> tuple[Plan, ...]:
-    """The plans after this attempt: none once it has answered, once it is the caller's fault, or after enough tries."""
-    if tally.answered or tally.left or (tally.failure and tally.failure.callers) or tried >= MAX_ATTEMPTS:
+def _busy(plans: tuple[Plan, ...], services: Services) -> Mapping[str, Unwell]:
+    """Of these the models that are unwell while another request tries them, by name."""
+    now = services.clock.seconds()
+    unwell = {plan.model.name: services.health.look(plan.model, now) for plan in plans}
+    return {name: found for name, found in unwell.items() if found is not None and found.busy}
+
+
+def _nobody_can_be_asked(busy: Mapping[str, Unwell]) -> RouterError:
+    told = "; ".join(f"{name}: {found}" for name, found in busy.items())
+    limited = all(found.fault is Fault.RATE_LIMITED for found in busy.values())
+    wait = min(found.wait_s for found in busy.values())
+    return (RateLimited if limited else Overloaded)(f"no vendor can be asked now: {told}", retry_after_s=wait)
+
+
+def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int, services: Services) -> tuple[Plan, ...]:
+    """The plans after this attempt: none once it has answered, once it is the caller's fault, or after enough tries. Where a
+    prompt was too long, those with a larger window; the same again where it was the credential's fault and there is another.
+    """
+    model, fault = tally.plan.model, tally.failure.fault if tally.failure else None
+    if tally.answered or tally.left or tried >= MAX_ATTEMPTS:
         return ()
-    return tuple(plan for plan in plans if plan.model is not tally.plan.model)
+    if fault is Fault.CONTEXT_TOO_LONG:
+        plans = tuple(plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0))
+    elif fault in CALLERS_FAULT:
+        return ()
+    if (
+        fault in OF_THE_KEY
+        and len(model.access.keys) > 1
+        and services.health.look(model, services.clock.seconds()) is None
+    ):
+        return plans
+    busy = _busy(plans, services)
+    return tuple(plan for plan in plans if plan.model is not model and plan.model.name not in busy)
 
 
 def _every_attempt_failed(failed: list[Tally]) -> RouterError:

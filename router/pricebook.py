@@ -43,6 +43,7 @@ class BookSettings(Strict):
     timezone: str = "UTC"
     calendar: str | None = None
     same_as: str | None = None
+    checked: date | None = None
     models: dict[str, BookModelSettings] = Field(default_factory=dict)
 
 
@@ -106,6 +107,15 @@ class PriceBook:
         """
         found = self.models.get((vendor, name)) or self.models.get((self.same_as.get(vendor, vendor), name))
         return found if found is None or at is None else found.at(at)
+
+    def sold(self, vendor: str, currency: str) -> Mapping[str, Timeline]:
+        """The prices of everything that a vendor sells in a currency, by name."""
+        vendors = {vendor, self.same_as.get(vendor, vendor)}
+        return {
+            name: model.timelines[currency]
+            for (who, name), model in self.models.items()
+            if who in vendors and currency in model.timelines
+        }
 
 
 def read_books(places: Iterable[tuple[Key, Path | Literal["builtin"]]], vendors: Iterable[str] | None) -> PriceBook:
@@ -195,7 +205,7 @@ def _place(told: BookSettings, file: YamlFile) -> Place:
         key = "timezone"
         where = zone(told.timezone)
         key = "calendar"
-        return Place(where, calendars.find(told.calendar) if told.calendar else None)
+        return Place(where, calendars.find(told.calendar) if told.calendar else None, told.checked)
     except ValueError as error:
         raise BadConfiguration([file.problem((key,), str(error))]) from None
 

@@ -1,5 +1,6 @@
 """One entry of a price book as YAML has it, checked and compiled. The format is explained in docs/prices.md."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
@@ -52,6 +53,7 @@ class Place:
 
     zone: ZoneInfo
     calendar: Calendar | None = None
+    checked: date | None = None  # when entries were compared with their sources, where those name no day
 
 
 class SpanSettings(Strict):
@@ -231,6 +233,7 @@ class PriceSettings(RatesSettings):
     confidence: Literal["high", "medium", "doubtful"] = "high"
     source: str = ""
     note: str = ""
+    checked: date | None = None
     free: bool = False
     promotion: bool = False
     evaluated: Literal["start", "completion"] = "start"
@@ -280,6 +283,7 @@ class PriceSettings(RatesSettings):
             quota=self.free_quota.compiled(place) if self.free_quota else None,
             evaluated=self.evaluated,
             promotion=self.promotion,
+            checked=instant(self.checked or day_in(self.source) or place.checked, place.zone),
         )
         since = f" from {self.start.isoformat()}" if self.start else ""
         return replace(price, label=f"{_brief(self.currency, rates)}{since}")
@@ -301,6 +305,23 @@ class PriceSettings(RatesSettings):
             ordinary = [r for r in rates if r.when.service_tier is None]
             out += [r.times(Rate.of(told), replace(r.when, service_tier=name)) for r in ordinary]
         return out
+
+
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+_DAY = re.compile(rf"\b(20\d\d)-(\d\d)(?:-(\d\d))?\b|\b({'|'.join(_MONTHS)}) (20\d\d)\b")
+
+
+def day_in(source: str) -> date | None:
+    """The newest day that a source names, as it is written in "seen by 2026-10-01", "read 2026-08" or "September 2026"."""
+    found = []
+    for year, month, day, name, of in _DAY.findall(source):
+        try:
+            found.append(date(int(of or year), _MONTHS.index(name) + 1 if name else int(month), int(day or 1)))
+        except ValueError:  # 2026-13 is no month but a number of something
+            continue
+    return max(found, default=None)
 
 
 def _brief(currency: str, every: Iterable[Rates]) -> str:

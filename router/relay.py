@@ -5,7 +5,9 @@ Until the first byte has gone out a failure leaves the client untouched, so that
 it there is no status any more, and an error is an event of the stream.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from router.clock import Clock
@@ -13,13 +15,15 @@ from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import AttemptFailed, Failure, Fault
+from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
 from router.core.usage import Usage
-from router.dialects import PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
-from router.dialects.turn import Turn, Turned
+from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
+from router.dialects.turn import Gathered, Turn, Turned
+from router.grants import Grants, Token
 from router.tally import Tally
-from router.upstream import Exchange, Upstream, UpstreamCall
+from router.upstream import MAX_REPLY, Exchange, Upstream, UpstreamCall
 
 PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
 
@@ -41,21 +45,53 @@ class Reply(Protocol):
         """A piece of the stream; waits while the client is slow."""
 
 
-async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstream, clock: Clock) -> None:
-    """Call the vendor and pass its answer on. What was consumed, and what failed, is in the tally afterwards."""
+@dataclass(slots=True)
+class Reach:
+    """What it takes to reach vendors."""
+
+    upstream: Upstream
+    grants: Grants
+    health: Health
+    clock: Clock
+
+
+async def relay(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach) -> None:
+    """Call the vendor and pass its answer on. What was consumed, and what failed, is in the tally afterwards.
+
+    A call that is refused because its token holds no longer was not billed, so it is made once more with a new one.
+    """
+    model, health = tally.plan.model, reach.health
+    key = health.take(model, reach.clock.seconds())
+    try:
+        token = await _once(chat, tally, reply, reach, key)
+        if token is not None and not tally.answered and not tally.left and reach.grants.forget(token, tally.failure):
+            if tally.exchange is not None:
+                tally.exchange.close()
+            tally.failure, tally.complete, tally.exchange = None, False, None
+            await _once(chat, tally, reply, reach, key)
+    finally:
+        health.tell(model, key, tally.failure, reach.clock.seconds(), heard=tally.answered)
+
+
+async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key: str) -> Token | None:
+    """One call and its answer. Returns the token that it was made with, where its wire has one."""
+    model, clock = tally.plan.model, reach.clock
     # There from the start: whoever has to read on when the client is gone reads into it.
     make = stream_reader if chat.stream else plain_reader
-    told = (chat, tally.plan.model, tally.plan.tokens.tokens, clock.now() // 1_000_000, _bill(tally))
+    told = (chat, model, tally.plan.tokens.tokens, clock.now() // 1_000_000, _bill(tally))
     reader = tally.reader = make(*told)
     tally.sent_s = clock.seconds()  # also where it comes to no call
+    token = None
     try:
-        call = _call(chat, tally)
-        tally.sent_s = clock.seconds()
-        exchange = tally.exchange = upstream.open(call)
+        token = await _token(chat, tally, reach.grants, key)
+        call = _call(chat, tally, token.text if token else key, clock.now() // 1_000_000)
+        if token is None:  # the exchange is the vendor's time, not ours
+            tally.sent_s = clock.seconds()
+        exchange = tally.exchange = reach.upstream.open(call)
         await exchange.response()
         if not 200 <= exchange.status < 300:
-            dialect, _ = wire_of(tally.plan.model, chat.endpoint)
-            quirks = tally.plan.model.access.vendor.quirks
+            dialect, _ = wire_of(model, chat.endpoint)
+            quirks = model.access.vendor.quirks
             tally.failure = dialect.error(exchange.status, await exchange.read(), exchange.headers, quirks)
         elif chat.stream and _is_stream(exchange):
             await _stream(tally, cast("StreamReader", reader), reply, exchange, clock)
@@ -70,6 +106,20 @@ async def relay(chat: ChatRequest, tally: Tally, reply: Reply, upstream: Upstrea
         tally.left = True
     finally:
         tally.ended_s = clock.seconds()
+    return token
+
+
+async def _token(chat: ChatRequest, tally: Tally, grants: Grants, key: str) -> Token | None:
+    """What the call is made with instead of the credential; None where its wire takes that itself. Raises `AttemptFailed`."""
+    access = tally.plan.model.access
+    grant = wire_of(tally.plan.model, chat.endpoint)[0].grant
+    if grant is None or not key:
+        return None
+    try:
+        return await grants.token(grant, access, key)
+    except asyncio.CancelledError:
+        tally.failure = Failure(Fault.CONNECT, "given up before the vendor was called")
+        raise
 
 
 def _is_stream(exchange: Exchange) -> bool:
@@ -77,12 +127,11 @@ def _is_stream(exchange: Exchange) -> bool:
     return "event-stream" in kind or "ndjson" in kind
 
 
-def _call(chat: ChatRequest, tally: Tally) -> UpstreamCall:
+def _call(chat: ChatRequest, tally: Tally, key: str, now: int) -> UpstreamCall:
     """The request to the vendor. No header of the client reaches it but those that its dialect lets pass."""
     plan = tally.plan
     access = plan.model.access
-    key = access.keys[0] if access.keys else ""
-    sent = request(chat, plan.model, plan.output_cap, key, must=_must_cap(chat, tally))
+    sent = request(chat, plan.model, plan.output_cap, key, must=_must_cap(chat, tally), now=now)
     headers = {"Content-Type": "application/json", **dict(access.headers), **sent.headers}
     return UpstreamCall(url=sent.url, headers=headers, body=sent.body, timeouts=access.timeouts)
 
@@ -115,9 +164,10 @@ def _passed(exchange: Exchange, reader: StreamReader | PlainReader) -> dict[str,
 
 
 async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
-    raw = await exchange.read()
+    streamed = isinstance(reader, Gathered) and _is_stream(exchange)
+    raw = await _gathered(tally, cast("Gathered", reader), exchange) if streamed else await exchange.read()
     tally.first_byte_s = clock.seconds()
-    tally.complete = True
+    tally.complete = not tally.capped
     if not reader.read(raw):
         tally.failure = reader.failure
         return
@@ -128,9 +178,37 @@ async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exch
     tally.answered = True
 
 
+async def _gathered(tally: Tally, reader: Gathered, exchange: Exchange) -> bytes:
+    """Read a stream for a client that wants a plain answer, as far as its cap. Nothing is left for the reader."""
+    most, size = _most(tally), 0
+    while chunk := await exchange.chunk():
+        reader.feed(chunk)
+        size += len(chunk)
+        if size > MAX_REPLY:
+            raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
+        if most is not None and not reader.ended and _written(reader) > most:
+            tally.capped = True
+            exchange.close()
+            reader.cut()
+            break
+    return b""
+
+
+def _most(tally: Tally) -> int | None:
+    """Tokens past which a stream is ended by us: those that are held for, or, where the wire cannot be told a cap, those
+    that anybody asked for. None if the vendor may go on.
+    """
+    most = tally.plan.output_cap * tally.plan.choices
+    capless = DIALECTS[tally.plan.model.access.vendor.dialect].capless
+    asked = capless and tally.plan.capped_by not in {"default", "model", "window"}
+    if not (tally.attempt.holds or asked):
+        return None
+    return most - 1 if capless else most  # a vendor that was told has ended by then; one that was not goes on
+
+
 async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     tally.streaming = True
-    most = tally.plan.output_cap * tally.plan.choices if tally.attempt.holds else None
+    most = _most(tally)
     while chunk := await exchange.chunk():
         out = reader.feed(chunk)
         if not tally.answered:
@@ -161,9 +239,10 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
     tally.failure = reader.failure  # if there is one, the stream itself has told it
 
 
-def _written(reader: StreamReader) -> int:
+def _written(reader: StreamReader | Gathered) -> int:
     """At least so many tokens the vendor has written by now."""
-    return reader.usage.output_total if reader.usage is not None and reader.usage_final else reader.written
+    told = reader.usage.output_total if reader.usage is not None else 0
+    return told if told and reader.usage_final else max(told, reader.written)
 
 
 def _bill(tally: Tally) -> Callable[[Usage], bytes]:

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from router.core.catalog import DialectName, Tier
+from router.core.currency import ExchangeRates
 from router.core.limits import Period
 from router.core.money import Rate, amount_nano
 from router.pricebook import problems_of
-from router.priceentry import Amount, PriceSettings, Strict
+from router.priceentry import Amount, PriceSettings, Strict, instant
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -230,6 +232,15 @@ class Settings(Strict):
     @property
     def store_path(self) -> Path:
         return Path(self.store.removeprefix("sqlite:///"))
+
+    def rates(self) -> ExchangeRates:
+        """The exchange rates into the reporting currency; a date is midnight UTC."""
+        utc = ZoneInfo("UTC")
+        dated = {
+            currency: [(instant(entry.start, utc) or 0, Rate.of(entry.rate)) for entry in entries]
+            for currency, entries in self.exchange_rates.items()
+        }
+        return ExchangeRates(self.currency, dated)
 
 
 def read(path: Path, environment: Mapping[str, str] | None = None) -> tuple[Settings, YamlFile]:

@@ -6,8 +6,8 @@ owns: what the vendor still has to say is read, the usage becomes a charge, the 
 hold is replaced by the charge, and those who watch are told. Nothing that happens to the request can cancel that task.
 
 When money is short, in this order: a free quota that covers all of it takes the place of the hold; the output cap is
-lowered to what is left, but not below what an answer usually needs while it is only other requests' holds that are in
-the way; then a later candidate is taken; then it waits for those holds; then the cap is lowered as far as the route
+lowered, so that one request takes no more than half of what is left or what an answer is likely to need, and while it is
+only other requests' holds that are in the way not below that need; then a later candidate is taken; then it waits for those holds; then the cap is lowered as far as the route
 allows; then it is refused.
 """
 
@@ -24,10 +24,10 @@ from router.core.calibration import Calibrator
 from router.core.catalog import Caller
 from router.core.charge import Fit, Terms, fit, over_budget
 from router.core.entry import Attempt, Basis, Entry, Outcome
-from router.core.errors import Overloaded
+from router.core.errors import NotAllowed, Overloaded
 from router.core.failure import UNBILLED, AttemptFailed, Failure, Fault
 from router.core.limits import Budget, BudgetState
-from router.core.policy import Plan
+from router.core.policy import Plan, renewed
 from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits
@@ -104,7 +104,14 @@ class Settlement:
         deadline = self.clock.seconds() + self.wait_s
         while True:
             plan, states, free = await self._affordable(ticket, plans, deadline)
-            terms, now = terms_of(ticket, plan, states), self.clock.now()
+            now = self.clock.now()
+            if not plan.holds_at(now):
+                if not (plans := renewed(plans, now)):
+                    raise NotAllowed(f"unpriced: the price of {plan.model.name} ended while the request was served")
+                continue
+            if plan.price.flat is None:  # hours are those of this attempt
+                plan = replace(plan, facts=replace(plan.facts, at=now))
+            terms = terms_of(ticket, plan, states)
             attempt = attempt_of(ticket, attempt_id, number, terms, now, free=free)
             if free and not self.quotas.covers(plan, now):  # the window has turned since
                 continue
@@ -139,7 +146,7 @@ class Settlement:
             waiting = self.clock.seconds() < deadline and any(state.held for state in states)
             fits: list[Fit] = []
             for plan in plans:
-                found = fit(plan, states, ticket.rates, plan.expected_output if waiting else least)
+                found = fit(plan, states, ticket.rates, _worth(plan) if waiting else least)
                 if found.plan is not plan and self.quotas.covers(plan, self.clock.now()):
                     return plan, states, True
                 if found.plan is not None:
@@ -280,6 +287,7 @@ class Settlement:
             list_cost=charge.list_cost,
             free_tokens=charge.free_tokens,
             service_tier=tally.reader.service_tier if tally.reader else None,
+            served=tally.served(usage) if basis == "reported" else "",
         )
 
     def _terms_now(self, tally: Tally) -> Terms:
@@ -331,6 +339,11 @@ class Reservation:
             if isinstance(error, asyncio.CancelledError):
                 self._tally.left = True
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
+
+
+def _worth(plan: Plan) -> int:
+    """The output cap per choice that is worth waiting for: what an answer is likely to come to, or at least usually."""
+    return plan.expected_output if plan.likely_output is None else plan.likely_output
 
 
 def _is_whole(tally: Tally, usage: Usage) -> bool:

@@ -27,7 +27,6 @@ from router.core.catalog import (
 )
 from router.core.currency import ExchangeRates
 from router.core.limits import Budget, micros
-from router.core.money import Rate
 from router.core.prices import Timeline
 from router.core.tokens import OPENAI, Counting
 from router.dialects import DIALECTS
@@ -121,7 +120,7 @@ def _compiled(compiler: "_Compiler", folder: Path, earlier: Sequence[Problem]) -
         catalog=Catalog(models, routes, by_vendor),
         callers=callers,
         teams=teams,
-        rates=compiler.rates(),
+        rates=settings.rates(),
         budgets=tuple(compiler.all_budgets),
         encodings=tuple(sorted({model.counting.encoding for model in models.values()})),
         vendors=frozenset(model.vendor for model in models.values()),
@@ -143,6 +142,7 @@ class _Compiler:
     book: PriceBook = field(default_factory=PriceBook)
     all_budgets: list[Budget] = field(default_factory=list)
     used_currencies: dict[str, Key] = field(default_factory=dict)
+    sold: dict[tuple[str, str], Mapping[str, Timeline]] = field(default_factory=dict)
 
     def problem(self, key: Key, message: str) -> None:
         self.problems.append(self.file.problem(key, message))
@@ -181,10 +181,13 @@ class _Compiler:
             self.problem(key, "this vendor has no common address; set base_url")
             return None
         keys = told.keys
+        form = DIALECTS[known.dialect].credential
         if not keys and self.mock_url:
-            keys = ("mock",)
+            keys = ("mock:mock" if form else "mock",)
         elif not keys and told.base_url is None and name != "ollama":
             self.problem(key, "has no api_key")
+        if form and not all(all(secret.partition(":")) for secret in keys):
+            self.problem(key, f"its api_key has to be {form}")
         t = told.timeout
         timeouts = Timeouts(t.connect, t.first_byte, t.idle, t.total)
         return Access(known, url.rstrip("/"), keys, timeouts, tuple(told.headers.items()))
@@ -227,7 +230,14 @@ class _Compiler:
             lacks=frozenset(told.lacks) if told.lacks is not None else known.lacks if known else frozenset(),
             kind=told.kind or (known.kind if known else "chat"),
             counting=_counting(access.vendor, wire_name),
+            others=self._sold(told.vendor, timeline.prices[0].currency) if told.price is None else {},
         )
+
+    def _sold(self, vendor: str, currency: str) -> Mapping[str, Timeline]:
+        """What the price books have for every name of a vendor; worked out once."""
+        if (vendor, currency) not in self.sold:
+            self.sold[vendor, currency] = self.book.sold(vendor, currency)
+        return self.sold[vendor, currency]
 
     def _timeline(
         self, name: str, told: ModelSettings, known: BookModel | None, currency: str, tier: Tier, key: Key
@@ -362,16 +372,6 @@ class _Compiler:
             if currency != self.settings.currency and currency not in self.settings.exchange_rates:
                 self.problem(key, f"is in {currency}, which has no entry in `exchange_rates`")
 
-    def rates(self) -> ExchangeRates:
-        dated = {}
-        for currency, entries in self.settings.exchange_rates.items():
-            rows = []
-            for entry in entries:
-                start = entry.start if isinstance(entry.start, datetime) else datetime.combine(entry.start, time(), UTC)
-                rows.append((micros(start if start.tzinfo else start.replace(tzinfo=UTC)), Rate.of(entry.rate)))
-            dated[currency] = rows
-        return ExchangeRates(self.settings.currency, dated)
-
 
 def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None) -> Vendor:
     """A vendor in the dialect that was configured, or in the one whose address was: its own by default."""
@@ -380,12 +380,12 @@ def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None)
             return replace(vendor, dialect=wire.dialect, base_url=wire.base_url, quirks=wire.quirks)
     if dialect is None or dialect == vendor.dialect:
         return vendor
-    return replace(vendor, dialect=dialect, quirks=Quirks())
+    return replace(vendor, dialect=dialect, quirks=Quirks(), endpoints=frozenset())
 
 
 def _mocked(mock_url: str, vendor: Vendor) -> str:
-    """Where the mock of a vendor is: OpenAI's wire under /v1, others where their own paths begin."""
-    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect == 'openai' else ''}"
+    """Where the mock of a vendor is: OpenAI's wires under /v1, others where their own paths begin."""
+    return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect in {'openai', 'responses'} else ''}"
 
 
 def _counting(vendor: Vendor, wire_name: str) -> Counting:

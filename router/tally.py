@@ -21,6 +21,7 @@ from router.upstream import Exchange
 OPERATIONS = {
     "chat/completions": "chat",
     "messages": "chat",
+    "responses": "chat",
     "completions": "text_completion",
     "embeddings": "embeddings",
 }
@@ -94,6 +95,17 @@ class Tally:
         except Unpriced:
             self.give_back()
             raise
+
+    def served(self, usage: Usage) -> str:
+        """The model that the answer names, if the price books sell it at another price than the one that was asked for."""
+        reader, model = self.reader, self.plan.model
+        if reader is None or (other := model.others.get(reader.model)) is None or other is model.timeline:
+            return ""
+        try:
+            price = other.at(self.attempt.at)
+        except Unpriced:
+            return ""
+        return reader.model if self.terms.costs_otherwise(price, usage, self.now(), reader.service_tier) else ""
 
     def give_back(self) -> None:
         """Take nothing from a free quota after all."""

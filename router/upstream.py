@@ -24,7 +24,7 @@ LARGE = 2**20  # aiohttp wants a file for bodies from here on, and writes it in 
 MAX_REPLY = 64 * 2**20  # bytes of one plain reply: embeddings of thousands of inputs are the largest known
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # as of `Sent`: its address and headers hold credentials
 class UpstreamCall:
     """One request to a vendor, complete."""
 
@@ -123,7 +123,7 @@ class AiohttpExchange:
         self.headers: Mapping[str, str] = {}
         self._reply: aiohttp.ClientResponse | None = None
         # A task, so that the call survives its waiter. The name shows in a task dump.
-        self._task = self._loop.create_task(self._send(session), name=f"upstream {call.url}")
+        self._task = self._loop.create_task(self._send(session), name=f"upstream {call.url.partition('?')[0]}")
 
     async def _send(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
         timeouts = self._call.timeouts

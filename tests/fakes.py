@@ -9,6 +9,7 @@ import yaml
 from router.core import jsonio
 from router.core.catalog import Access, Caller, Model, Tier, Vendor
 from router.core.failure import AttemptFailed, Failure
+from router.core.health import Health
 from router.core.limits import Budget
 from router.core.money import amount_nano, price_pico
 from router.core.prices import Price, Rates, Timeline
@@ -221,7 +222,7 @@ class Conversation:
         self.settlement = Settlement(self.accounts, self.ledger, tokenizer, habits, self.clock, wait_s=0)
         self.settlement.observers.append(lambda entry: self.gate.observe(entry, snapshot.teams))
         self.services = Services(
-            tokenizer, self.upstream, self.settlement, habits, self.gate, self.clock,
+            tokenizer, self.upstream, self.settlement, habits, self.gate, Health(), self.clock,
             on_decision=lambda *told: self.decisions.append(told),
             on_fallback=lambda *told: self.fallbacks.append(told),
             on_overhead=lambda seconds: None,
@@ -234,7 +235,8 @@ class Conversation:
     async def ask(self, reply=None, endpoint="chat/completions", headers=None, raw=None, **body):
         """Send one request, or the bytes of one, and wait until its money is settled."""
         reply = reply or KeptReply()
-        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}], **body}
+        said = {"input": "hello"} if endpoint == "responses" else {"messages": [{"role": "user", "content": "hello"}]}
+        body = {"model": "auto", **said, **body}
         self.asked.append(body)
         inbound = Inbound(
             f"fb-{len(self.asked)}",

@@ -150,8 +150,10 @@ class FareboxProcess:
     `log` is what it wrote to standard error so far, `said` what it printed, whole once it has stopped.
     """
 
-    def __init__(self, config, folder):
+    def __init__(self, config, folder, command=None, **environment):
         self.config = config
+        self.command = command or [Path(sys.executable).parent / "farebox"]
+        self.environment = environment
         self.store = config["store"]
         self.file = write_config(config, folder)
         self.errors = self.file.with_suffix(".log")
@@ -162,11 +164,11 @@ class FareboxProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FAREBOX_")}
         with self.errors.open("wb") as errors:
             self.child = subprocess.Popen(
-                [Path(sys.executable).parent / "farebox", "serve", "--config", self.file],
+                [*self.command, "serve", "--config", self.file],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=self.file.parent,
-                env=environment | {"HOME": str(self.file.parent)},
+                env=environment | {"HOME": str(self.file.parent), **self.environment},
                 text=True,
             )
         too_late = threading.Timer(STARTUP_S, self.child.kill)

@@ -37,9 +37,11 @@ LAYERS = {
     "metrics": (CORE | {"quotas", "snapshot", "stores"}, {"prometheus_client"}),
     "tally": (CORE | {"quotas", "upstream"}, set()),
     "settlement": (CORE | {"clock", "habits", "quotas", "stores", "tally", "tokenizer"}, set()),
-    "relay": (PURE | {"clock", "tally", "upstream"}, set()),
+    "grants": (PURE | {"clock", "upstream"}, set()),
+    "relay": (PURE | {"clock", "grants", "tally", "upstream"}, set()),
     "pipeline": (
-        PURE | {"clock", "gate", "habits", "relay", "settlement", "snapshot", "tally", "tokenizer", "upstream"},
+        PURE
+        | {"clock", "gate", "grants", "habits", "relay", "settlement", "snapshot", "tally", "tokenizer", "upstream"},
         set(),
     ),
 }

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from support import FareboxProcess, demo_config
 
 from router import vendors
+from router.dialects import DIALECTS
 from router.resources import config_folder
 from router.settings import Settings
 from router.snapshot import load
@@ -62,6 +63,16 @@ def test_the_tree_in_the_readme_is_the_tree():
     there = {path.name for path in (ROOT / "router").glob("*.py")} - {"__init__.py", "__main__.py"}
     there |= {f"{path.name}/" for path in (ROOT / "router").iterdir() if (path / "__init__.py").exists()}
     assert told == there
+
+
+@pytest.mark.parametrize("dialect", ["ollama", "hunyuan", "qianfan"])
+def test_what_a_native_wire_carries_is_in_the_reference(dialect):
+    told = (ROOT / "docs/dialects.md").read_text()
+    (section,) = re.findall(r"## Any client, a vendor on a wire of its own\n(.*?)\n## ", told, re.DOTALL)
+    carries = DIALECTS[dialect].carries
+    for name in (carries.fields | carries.own | carries.dropped.keys()) - {"stream"}:
+        assert f"`{name}" in section, name
+    assert f"`{dialect}`" in CONFIGURATION
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

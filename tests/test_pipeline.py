@@ -520,3 +520,15 @@ async def test_a_request_that_is_cancelled_while_it_is_written_down_calls_nobody
     await talk.settlement.drain(10)
     assert not talk.upstream.calls and talk.rows == [("small", "error", "reported", 0)]
     assert await talk.held() == 0 and await talk.spent() == 0
+
+
+async def test_a_prompt_that_a_vendor_finds_too_long_goes_to_a_larger_window_and_only_there(tmp_path):
+    too_long = (400, jsonio.dumps({"error": {"message": "too long", "code": "context_length_exceeded"}}))
+    windows = {"small": {"context_window": 8000}, "large": {"context_window": 200_000}}
+    talk = Conversation(snapshot_of(tmp_path, models=windows), too_long, answer())
+    reply = await talk.ask(max_tokens=9)
+    assert [row[:2] for row in talk.rows] == [("small", "error"), ("large", "ok")]
+    assert reply.headers["x-farebox-model"] == "large"
+    talk = Conversation(snapshot_of(tmp_path), too_long)
+    with pytest.raises(ContextTooLong):
+        await talk.ask()

@@ -1,5 +1,6 @@
 """The built-in price books, read as plain YAML: no router code, so that a fault here is a fault of the files."""
 
+import re
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -19,6 +20,7 @@ AMOUNTS = {"input", "cache_read", "cache_write", "cache_write_1h", "input_audio"
 EACH = {"per_search"}
 WHEN = {"input_tokens", "output_tokens", "thinking", "timezone", "hours", "weekdays", "holidays", "service_tier"}
 TIERS = {"flex", "priority", "fast", "batch"}
+MONTHS = ("May", "June", "August", "September")
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 # {(vendor, model): why its output may cost less than its input}
@@ -85,7 +87,7 @@ def test_there_is_one_book_per_known_vendor():
 @every_book
 def test_a_book_names_its_vendor_and_timezone_and_opens_with_a_comment(path):
     book = load(path)
-    assert book.keys() <= {"vendor", "timezone", "calendar", "same_as", "models"}
+    assert book.keys() <= {"vendor", "timezone", "calendar", "checked", "same_as", "models"}
     assert book.get("calendar", "china") == "china"
     assert book["vendor"] == path.stem
     assert ZoneInfo(book["timezone"])
@@ -139,6 +141,21 @@ def test_an_entry_has_the_allowed_keys_a_currency_and_a_source(vendor, name, mod
     assert entry["confidence"] in {"high", "medium", "doubtful"}
     assert entry["source"].strip() and not entry["source"].endswith(".txt")
     assert all(type(entry.get(key, date.min)) is date for key in ("from", "to"))
+
+
+@every_book
+def test_every_entry_tells_a_day_on_which_it_was_checked(path):
+    """By its source, or for catalogues without a day by the book; else nobody would be warned that it is old."""
+    book = load(path)
+    undated = [
+        (name, entry["source"])
+        for name, model in models(path)
+        for entry in model["prices"]
+        if not re.search(rf"\b20\d\d-\d\d|({'|'.join(MONTHS)}) 20\d\d", entry["source"])
+    ]
+    assert not undated or type(book["checked"]) is date
+    catalogues = ("genai-prices ", "model-prices ", "litellm ")
+    assert [name for name, source in undated if not source.startswith(catalogues)] == []
 
 
 @every_entry

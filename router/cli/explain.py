@@ -88,7 +88,19 @@ def _body(text: bytes, model: str | None, default: str) -> tuple[Endpoint, bytes
     endpoint: Endpoint = "chat/completions"
     if "messages" not in body:
         endpoint = "embeddings" if "input" in body else "completions" if "prompt" in body else endpoint
+        if "input" in body and (body.keys() & OF_A_RESPONSE or _has_items(body["input"])):
+            endpoint = "responses"
     return endpoint, jsonio.dumps(body)
+
+
+# Fields by which a request for a response is told from one for an embedding, which has an `input` too.
+OF_A_RESPONSE = frozenset(
+    {"instructions", "max_output_tokens", "previous_response_id", "reasoning", "text", "tools", "stream"}
+)
+
+
+def _has_items(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 async def _explain(

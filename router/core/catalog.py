@@ -15,8 +15,8 @@ from router.core.limits import Budget
 from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
 
-Endpoint = Literal["chat/completions", "completions", "embeddings", "messages"]
-DialectName = Literal["openai", "anthropic", "gemini"]
+Endpoint = Literal["chat/completions", "completions", "embeddings", "messages", "responses"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "ollama", "hunyuan", "qianfan"]
 
 
 class Tier(StrEnum):
@@ -136,6 +136,8 @@ class Model:
     lacks: frozenset[str] = frozenset()
     kind: Literal["chat", "embedding"] = "chat"
     counting: Counting = DEFAULT
+    others: Mapping[str, Timeline] = field(default_factory=dict)
+    """What the price books have for each name of its vendor, in the same currency; empty where its price is not theirs."""
 
     @property
     def vendor(self) -> str:

@@ -80,6 +80,16 @@ class Terms:
             listed = None
         return replace(self._in_all(nano * PICO_PER_NANO, other), by_vendor=True, list_cost=listed)
 
+    def costs_otherwise(self, price: Price, usage: Usage, ended_at: int, service_tier: str | None = None) -> bool:
+        """Whether a usage would cost something else at another price; where one of both is not known, nobody can say."""
+        began, ended = self._facts(usage, ended_at, service_tier)
+        mine = self.plan.price
+        try:
+            theirs, own = (p.cost_pico(usage, ended if p.evaluated == "completion" else began) for p in (price, mine))
+        except Unpriced:
+            return False
+        return theirs != own
+
     def dearest(self, usage: Usage) -> Charge:
         """The charge at the dearest rates that the price has, for a usage that none of its conditions covers."""
         return self._in_all(self.plan.price.dearest_pico(usage), None)
@@ -138,6 +148,10 @@ class Fit:
 def fit(plan: Plan, states: Sequence[BudgetState], rates: Mapping[str, Rate], least_output: int) -> Fit:
     """The plan, whole or made smaller, if every budget can pay its upper bound.
 
+    While a budget is ample, that is the whole of it. Worst cases are seldom true: once one would take more than half of what
+    is left, it is made smaller, so that the next request finds something too, but not below what an answer is likely to
+    come to. What is held is always the most that the vendor is told it may write: a vendor cannot be stopped for sure.
+
     Args:
         plan: the attempt.
         states: the budgets that pay, as they stand.
@@ -146,7 +160,7 @@ def fit(plan: Plan, states: Sequence[BudgetState], rates: Mapping[str, Rate], le
 
     """
     tight: BudgetState | None = None
-    room = room_alone = plan.bound_pico
+    room = room_alone = 2 * plan.bound_pico
     for state in states:
         if state.budget.on_exceed != "refuse":
             continue
@@ -157,11 +171,19 @@ def fit(plan: Plan, states: Sequence[BudgetState], rates: Mapping[str, Rate], le
         room_alone = min(room_alone, _pico(state.free + state.held, rate))
     if tight is None:
         return Fit(plan)
-    cap = _cap_within(plan, room)
+    cap = _cap_within(plan, _share(plan, room))
     if cap is not None and cap >= min(least_output, plan.output_cap):
-        return Fit(shrunk(plan, cap, "budget"), tight)
+        return Fit(plan if cap == plan.output_cap else shrunk(plan, cap, "budget"), tight)
     alone = _cap_within(plan, room_alone)
     return Fit(None, tight, others=room_alone > room and alone is not None and alone >= 1)
+
+
+def _share(plan: Plan, room: int) -> int:
+    """What of a budget's room, in pico-units, one request may take: half of it, or more if an answer is likely to need it."""
+    if plan.likely_output is None or not plan.per_output_pico:
+        return room
+    likely = plan.input_pico + plan.per_output_pico * plan.likely_output * plan.choices
+    return min(room, max(likely, room // 2))
 
 
 def _pico(nano: int, rate: Rate) -> int:

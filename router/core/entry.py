@@ -68,6 +68,7 @@ class Entry:
     list_cost: int | None = None  # by the price book, in the vendor's currency: where the vendor's own charge was taken
     service_tier: str | None = None  # that served it, as the vendor says
     free_tokens: int | None = None  # of its tokens, taken from a free quota
+    served: str = ""  # another model that the answer names, at which it would cost something else; not part of the row
 
     @property
     def saved(self) -> int:

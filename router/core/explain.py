@@ -39,6 +39,7 @@ def explain(decision: Decision, currency: str) -> dict[str, Any]:
                 **_amounts(verdict, decision.rates),
                 "place": places.get(id(verdict.model)),
                 "lost": verdict.lost or None,
+                "unwell": verdict.unwell and str(verdict.unwell),
             }
             for verdict in sorted(
                 decision.verdicts, key=lambda v: (places.get(id(v.model), 10**6), _rank(v), v.model.name)

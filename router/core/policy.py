@@ -4,11 +4,12 @@
 asks nobody: price, estimate and habits are arguments, so a decision can be replayed and explained.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
 from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
+from router.core.health import Unwell
 from router.core.money import Rate, nano_from_pico, show
 from router.core.prices import Facts, Price, Quota, Unpriced, charge_pico_with_free
 from router.core.tokens import Estimate, Learnt, Measure, estimate
@@ -35,11 +36,19 @@ class Plan:
     per_output_pico: int  # most that an output token can cost
     expected_nano: int  # expected cost in nano-units of the reporting currency
     expected_output: int  # per choice
+    likely_output: int | None = None  # per choice: an answer is not likely to be longer; None: nobody knows
 
     @property
     def bound_pico(self) -> int:
         """The most that this attempt can cost if the vendor honours the cap."""
         return self.input_pico + self.per_output_pico * self.output_cap * self.choices
+
+    def holds_at(self, at: int) -> bool:
+        """Whether it is made at the price of this instant: a retry may begin, or money be waited for, past a change."""
+        try:
+            return self.model.timeline.at(at) is self.price
+        except Unpriced:
+            return False
 
     def bound_usage(self) -> Usage:
         return Usage(input_fresh=self.tokens.high, output_text=self.output_cap * self.choices)
@@ -52,6 +61,8 @@ class Verdict:
     model: Model
     lost: str
     plan: Plan | None = None
+    unwell: Unwell | None = None
+    """Why it is tried last, if it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +77,14 @@ class Decision:
     flagship: tuple[Model, Price] | None  # what savings are measured against
     at: int
     rates: Mapping[str, Rate]
+
+
+def _nothing_known(_route: str) -> int | None:
+    return None
+
+
+def _all_well(_model: Model) -> Unwell | None:
+    return None
 
 
 def _nothing_free(_model: Model, _quota: Quota, _at: int) -> int:
@@ -83,6 +102,8 @@ class Market:
         [Model, bool, bool], Learnt | None
     ]  # (model, CJK?, tools?) → what its bills have taught of its count
     free_left: Callable[[Model, Quota, int], int] = _nothing_free  # what is left of a free quota, in its unit
+    unwell: Callable[[Model], Unwell | None] = _all_well  # why a model cannot be asked for now
+    likely_output: Callable[[str], int | None] = _nothing_known  # route → tokens beyond which an answer seldom goes
 
 
 def decide(
@@ -121,7 +142,7 @@ def decide(
             lost = soft
         if not lost:
             plan, lost = _plan(chat, route, candidate.model, measure, market)
-        verdicts.append(Verdict(candidate.model, lost, plan))
+        verdicts.append(Verdict(candidate.model, lost, plan, None if lost else market.unwell(candidate.model)))
         if plan is not None and not lost:
             able.append(plan)
     if not able:
@@ -135,6 +156,11 @@ def decide(
         chosen, reason = _unmet(route, own or able, need)
     spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
     plans = (*chosen, *spare)
+    if unwell := {id(verdict.model) for verdict in verdicts if verdict.unwell is not None}:
+        first = plans[0].model
+        plans = tuple(sorted(plans, key=lambda plan: id(plan.model) in unwell))
+        if plans[0].model is not first:
+            reason = f"{reason}; passing over {first.name}, which is unwell"
     tried = {id(plan.model) for plan in plans}
     verdicts = [
         verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need) for verdict in verdicts
@@ -194,6 +220,7 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
         per_output_pico=per_output,
         expected_nano=nano_from_pico(expected_pico, rate),
         expected_output=expected,
+        likely_output=market.likely_output(route.name),
     )
     most = chat.wishes.max_cost
     if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
@@ -241,6 +268,21 @@ def _within(plan: Plan, most: int, rate: Rate) -> tuple[Plan | None, str]:
 def shrunk(plan: Plan, cap: int, who: str) -> Plan:
     """The same attempt with a lower output cap."""
     return replace(plan, output_cap=cap, capped_by=who, expected_output=min(plan.expected_output, cap))
+
+
+def renewed(plans: Sequence[Plan], at: int) -> tuple[Plan, ...]:
+    """The same attempts at the prices of a later instant, and without those that have none then."""
+    out = []
+    for plan in plans:
+        facts, tokens = replace(plan.facts, at=at), plan.tokens
+        try:
+            price = plan.model.timeline.at(at)
+            most = price.bounds_pico(tokens.low, tokens.high, plan.output_cap, facts.service_tier)
+        except Unpriced:
+            continue
+        if price.currency == plan.price.currency:  # whose exchange rate is known
+            out.append(replace(plan, price=price, facts=facts, input_pico=most[0], per_output_pico=most[1]))
+    return tuple(out)
 
 
 def _why(route: Route, fit: list[Plan], need: float | None) -> str:

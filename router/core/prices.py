@@ -75,6 +75,8 @@ class Price:
     """By which instant of a request the clock conditions are judged; the entry itself is always that of its start."""
     promotion: bool = False
     """Whether it lies over the ordinary prices, which are in force again when it ends."""
+    checked: int | None = None
+    """When it was last compared with its source (microseconds since 1970); None: nobody says, as of a contract."""
     flat: Rates | None = field(init=False, repr=False, compare=False)  # the only ordinary rates, if without condition
 
     def __post_init__(self) -> None:

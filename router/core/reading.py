@@ -25,6 +25,10 @@ class Reader(Protocol):
     def service_tier(self) -> str | None:
         """The tier that the vendor says it served."""
 
+    @property
+    def model(self) -> str:
+        """The model that the vendor says it served; "" if it has not said."""
+
     def feed(self, chunk: bytes) -> bytes:
         """Take a piece; returns what the client gets."""
 

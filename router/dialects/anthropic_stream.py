@@ -15,7 +15,7 @@ from router.core.usage import Usage
 from router.dialects import anthropic
 from router.dialects.anthropic_usage import failure_of, service_tier, usage_of, usage_shown
 from router.dialects.pieces import Bill, Finish, Listener, Piece
-from router.dialects.watch import Watching
+from router.dialects.watch import Watch, Watching
 
 FINISHES: Mapping[str, Finish] = {
     "end_turn": "stop",
@@ -291,8 +291,8 @@ def _counted(written: int) -> bytes:
     return b'{"output_tokens":%d,"estimated":true}' % written
 
 
-def _closing(written: int) -> bytes:
-    return _ending("max_tokens", _counted(written))
+def _closing(watch: Watch) -> bytes:
+    return _ending("max_tokens", _counted(watch.written))
 
 
 WATCHING = Watching(
@@ -301,5 +301,5 @@ WATCHING = Watching(
     delta=b'"content_block_delta"',
     place=("usage",),
     closing=_closing,
-    error=anthropic.show_error_event,
+    error=lambda error, _: anthropic.show_error_event(error),
 )

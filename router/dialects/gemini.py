@@ -10,8 +10,8 @@ from router.core import jsonio
 from router.core.catalog import ChatRequest, Model
 from router.dialects import openai
 from router.dialects.carry import Carries
-from router.dialects.gemini_body import choice_of, is_system, names_of, part_of, translate
-from router.dialects.hub import arguments
+from router.dialects.gemini_body import choice_of, part_of, translate
+from router.dialects.hub import arguments, is_system, names_of
 from router.dialects.sent import Sent, credential, under
 
 MAX_CANDIDATES = 8  # ai.google.dev/api/generate-content, 2026-11

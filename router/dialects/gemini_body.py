@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from router.dialects.carry import DEFAULTS
 from router.dialects.fields import text_of
-from router.dialects.hub import arguments
+from router.dialects.hub import arguments, data_url, is_system, names_of
 
 # Kinds of pictures (ai.google.dev/gemini-api/docs/image-understanding, 2026-11).
 PICTURES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -72,10 +72,6 @@ def thinks_by(name: str) -> Literal["level", "budget", "nothing"]:
     return "level" if name.startswith("gemini-") and not name.startswith(("gemini-1", "gemini-2")) else "nothing"
 
 
-def is_system(message: Mapping[str, Any]) -> bool:
-    return message["role"] in {"system", "developer"}
-
-
 # Messages
 
 
@@ -104,11 +100,6 @@ def _contents(messages: Sequence[Mapping[str, Any]], *, signed: bool) -> list[di
             out.append({"role": "model" if message["role"] == "assistant" else "user", "parts": parts})
             within = False
     return out
-
-
-def names_of(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Ids of calls → their functions, which a result has to name here."""
-    return {str(call.get("id")): (call.get("function") or {}).get("name") for call in calls}
 
 
 def _result(message: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,14 +154,14 @@ def part_of(part: Mapping[str, Any]) -> dict[str, Any] | None:
     if kind == "input_audio":
         form, data = told.get("format"), told.get("data")
         return {"inlineData": {"mimeType": f"audio/{form}", "data": data}} if form in SOUNDS and data else None
-    found = _data(told.get("file_data"))
+    found = data_url(told.get("file_data"))
     if found is None or not (found[0] == "application/pdf" or found[0].startswith("text/")):
         return None
     return {"inlineData": {"mimeType": found[0], "data": found[1]}}
 
 
 def _picture(url: Any) -> dict[str, Any] | None:
-    if (found := _data(url)) is not None:
+    if (found := data_url(url)) is not None:
         kind = "image/jpeg" if found[0] == "image/jpg" else found[0]
         return {"inlineData": {"mimeType": kind, "data": found[1]}} if kind in PICTURES else None
     if not isinstance(url, str) or not url.startswith("https://"):
@@ -178,15 +169,6 @@ def _picture(url: Any) -> dict[str, Any] | None:
     path = url.partition("?")[0].partition("#")[0].lower()
     told = next((kind for ending, kind in ENDINGS.items() if path.endswith(ending)), None)
     return {"fileData": {"mimeType": told, "fileUri": url}} if told else None
-
-
-def _data(url: Any) -> tuple[str, str] | None:
-    """(kind, base64) of a data URL; None if it is none."""
-    if not isinstance(url, str) or not url.startswith("data:"):
-        return None
-    head, _, data = url[5:].partition(",")
-    kind, *more = head.lower().split(";")
-    return (kind, data) if "base64" in more and data else None
 
 
 # Tools

@@ -154,12 +154,17 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
         if name in body:
             value = body.pop(name)
             body.setdefault(own, value)
+    keep_in_range(body, quirks)
+    _limit(body, chat, quirks, cap)
+    return jsonio.dumps(body)
+
+
+def keep_in_range(body: dict[str, Any], quirks: Quirks) -> None:
+    """Bring numbers that the vendor would refuse to the nearest that it takes."""
     for name, (least, most) in quirks.ranges.items():
         value = body.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value <= most:
             body[name] = least if value < least else most
-    _limit(body, chat, quirks, cap)
-    return jsonio.dumps(body)
 
 
 def _adapt(body: dict[str, Any], model: Model) -> None:
@@ -171,7 +176,9 @@ def _adapt(body: dict[str, Any], model: Model) -> None:
     effort = body.pop("reasoning_effort", None)
     how = next((how for prefix, how in quirks.thinking if model.wire_name.startswith(prefix)), None)
     if effort is not None and how is not None:
-        told: dict[str, Any] = {"effort": effort, "type": {"type": "enabled"}, "enable": True}
+        thinks = effort != "none"
+        kind = {"type": "enabled" if thinks else "disabled"}
+        told: dict[str, Any] = {"effort": effort, "type": kind, "enable": thinks}
         body[{"effort": "reasoning_effort", "type": "thinking", "enable": "enable_thinking"}[how]] = told[how]
     if not quirks.thoughts_back:
         body["messages"] = [

@@ -27,6 +27,14 @@ FAULTS: Mapping[str, Fault] = {
     "model_not_found": Fault.NOT_FOUND,
     "overloaded_error": Fault.OVERLOADED,
     "service_unavailable_error": Fault.OVERLOADED,
+    # of a response that failed (types of the openai package 3.54)
+    "invalid_prompt": Fault.BAD_REQUEST,
+    "invalid_image": Fault.BAD_REQUEST,
+    "invalid_image_url": Fault.BAD_REQUEST,
+    "invalid_image_format": Fault.BAD_REQUEST,
+    "invalid_base64_image": Fault.BAD_REQUEST,
+    "bio_policy": Fault.CONTENT_FILTERED,
+    "misalignment_policy_violation": Fault.CONTENT_FILTERED,
 }
 # The servers that people run themselves have no better code for it (vLLM, recorded in Qwen-Agent #759).
 PHRASES = (("maximum context length", Fault.CONTEXT_TOO_LONG),)

@@ -20,7 +20,7 @@ class Plain:
     """Reads a plain answer: the whole body, then its usage."""
 
     __slots__ = (
-        "_bill", "_pieces", "_quirks", "done", "failure", "service_tier", "told", "usage", "usage_told", "vendor_cost_nano",
+        "_bill", "_pieces", "_quirks", "done", "failure", "model", "service_tier", "told", "usage", "usage_told", "vendor_cost_nano",
     )  # fmt: skip
     usage_final = True
 
@@ -34,6 +34,7 @@ class Plain:
         self.usage_told: Mapping[str, object] = {}  # the same as the vendor wrote it
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.service_tier: str | None = None
+        self.model = ""  # that the vendor says it served
         self.failure: Failure | None = None
 
     def feed(self, chunk: bytes) -> bytes:
@@ -72,7 +73,7 @@ class Plain:
         return openai_usage.with_cost(raw, self.told, self.usage_told, members) if members else raw
 
     def _consumed(self, told: Mapping[str, object]) -> None:
-        self.service_tier = openai_usage.service_tier(told)
+        self.service_tier, self.model = openai_usage.service_tier(told), openai_usage.model_of(told)
         found = openai_usage.find(told, self._quirks)
         if found is None:
             return

@@ -15,7 +15,7 @@ from router.core.sse import Splitter, data_of, events, with_data
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
 from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
-from router.dialects.openai_usage import find, service_tier, usage_of, vendor_cost_nano, with_cost, without
+from router.dialects.openai_usage import find, model_of, service_tier, usage_of, vendor_cost_nano, with_cost, without
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
@@ -37,7 +37,7 @@ class Tap:
 
     __slots__ = (
         "_bill", "_finished", "_hide", "_kept", "_quirks", "_size", "_splitter", "_text", "_watch",
-        "done", "events", "failure", "service_tier", "usage", "vendor_cost_nano",
+        "done", "events", "failure", "model", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
     usage_final = True
 
@@ -54,6 +54,7 @@ class Tap:
         self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.service_tier: str | None = None  # the tier that the vendor says it served
+        self.model = ""  # that the vendor says it served
         self.failure: Failure | None = None
         self.events = 0  # data events so far; each carries at least one token, but for a few at the ends
         self.done = False  # the stream said that it is complete: by [DONE], or by the usage that closes it
@@ -126,6 +127,7 @@ class Tap:
             self.usage = usage
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
             self.service_tier = service_tier(told)
+            self.model = model_of(told)
             self.done = self.done or ends or not choices
             self._forget()
         self._finished = self._finished or ends

@@ -94,6 +94,12 @@ def service_tier(reply: Mapping[str, Any]) -> str | None:
     return tier if isinstance(tier, str) else None
 
 
+def model_of(reply: Mapping[str, Any]) -> str:
+    """The model that the vendor says it served, which may not be the one that was asked for."""
+    name = reply.get("model")
+    return name if isinstance(name, str) else ""
+
+
 def _output(
     prompt: int, completion: int | None, reasoning: int | None, told: Mapping[str, Any], quirks: Quirks
 ) -> tuple[int | None, int | None]:

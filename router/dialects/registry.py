@@ -9,17 +9,43 @@ from router.core.catalog import ChatRequest, DialectName, Endpoint, Model, Quirk
 from router.core.errors import RouterError
 from router.core.failure import AttemptFailed, Failure, Fault
 from router.core.reading import Reader
-from router.dialects import anthropic, anthropic_body, anthropic_usage, gemini, gemini_usage, openai, openai_errors
+from router.dialects import (
+    anthropic,
+    anthropic_body,
+    anthropic_usage,
+    gemini,
+    gemini_usage,
+    hunyuan,
+    hunyuan_listen,
+    ollama,
+    ollama_listen,
+    openai,
+    openai_errors,
+    qianfan,
+    qianfan_grant,
+    qianfan_listen,
+    responses,
+    responses_body,
+    responses_tools,
+    responses_watch,
+    tc3,
+)  # fmt: skip
 from router.dialects.anthropic_stream import WATCHING, AnthropicListener, AnthropicSpeaker
 from router.dialects.carry import Carries
 from router.dialects.gemini_listen import GeminiListener
+from router.dialects.grant import Grant
+from router.dialects.hunyuan_listen import HunyuanListener
+from router.dialects.ollama_listen import OllamaListener
 from router.dialects.openai_listen import OpenAIListener
 from router.dialects.openai_plain import Plain
 from router.dialects.openai_speak import OpenAISpeaker
 from router.dialects.openai_stream import Tap
 from router.dialects.pieces import Bill, Listener, Speaker
+from router.dialects.qianfan_listen import QianfanListener
+from router.dialects.responses_listen import ResponsesListener
+from router.dialects.responses_speak import ResponsesSpeaker
 from router.dialects.sent import Sent
-from router.dialects.turn import ODD, Turn, Turned
+from router.dialects.turn import ODD, Gathered, Lines, Turn, Turned
 from router.dialects.watch import Watch, Watched, Watching
 
 
@@ -37,6 +63,18 @@ class Dialect:
     """Why a chat completion cannot be put on this wire; "" if it can."""
     carries: Carries | None = None
     """What of a chat completion it can carry; None: all of it."""
+    lines: bool = False
+    """Whether its streams are JSON lines, not server-sent events."""
+    capless: bool = False
+    """Whether it has no word for an output cap: it is always asked for a stream, which we end at the cap."""
+    sign: Callable[[Sent, str, int], Sent] | None = None
+    """(the call, the credential, seconds since 1970) → the call, signed; None: `request` puts the credential in."""
+    grant: Grant | None = None
+    """How its credential becomes the token that calls are made with; None: it is that itself."""
+    credential: str = ""
+    """The form of a credential that is no single word."""
+    unaccountable: Callable[[ChatRequest, Quirks], str] = lambda *_: ""
+    """Why the cost of a request on its own wire would not be known; "" if it would."""
 
 
 DIALECTS: Mapping[DialectName, Dialect] = {
@@ -55,6 +93,35 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         cannot=anthropic_body.cannot,
         carries=anthropic_body.CARRIES,
     ),
+    "ollama": Dialect(
+        endpoints=frozenset({"embeddings"}),
+        request=ollama.request,
+        listener=OllamaListener,
+        error=ollama_listen.error,
+        cannot=ollama.cannot,
+        carries=ollama.CARRIES,
+        lines=True,
+    ),
+    "hunyuan": Dialect(
+        endpoints=frozenset(),
+        request=hunyuan.request,
+        listener=HunyuanListener,
+        error=hunyuan_listen.error,
+        cannot=hunyuan.cannot,
+        carries=hunyuan.CARRIES,
+        capless=True,
+        sign=tc3.sign,
+        credential=tc3.CREDENTIAL,
+    ),
+    "qianfan": Dialect(
+        endpoints=frozenset(),
+        request=qianfan.request,
+        listener=QianfanListener,
+        error=qianfan_listen.error,
+        cannot=qianfan.cannot,
+        carries=qianfan.CARRIES,
+        grant=qianfan_grant.GRANT,
+    ),
     "gemini": Dialect(
         endpoints=frozenset({"embeddings"}),
         request=gemini.request,
@@ -62,6 +129,15 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         error=gemini_usage.error,
         cannot=gemini.cannot,
         carries=gemini.CARRIES,
+    ),
+    "responses": Dialect(
+        endpoints=frozenset({"responses"}),
+        request=responses_body.request,
+        listener=ResponsesListener,
+        error=openai_errors.error,
+        cannot=responses_body.cannot,
+        carries=responses_body.CARRIES,
+        unaccountable=responses_tools.has_a_fee,
     ),
 }
 
@@ -87,11 +163,16 @@ def _to_anthropic(_: ChatRequest, model: str, prompt: int, __: int, bill: Bill) 
     return AnthropicSpeaker(model, prompt, bill)
 
 
+def _to_responses(chat: ChatRequest, model: str, prompt: int, now: int, bill: Bill) -> Speaker:
+    return ResponsesSpeaker(chat.body, model, prompt, now, bill)
+
+
 CLIENTS: Mapping[Endpoint, Client] = {
     "chat/completions": Client("openai", partial(openai.read, "chat/completions"), openai.show_error, _to_openai),
     "completions": Client("openai", partial(openai.read, "completions"), openai.show_error),
     "embeddings": Client("openai", partial(openai.read, "embeddings"), openai.show_error),
     "messages": Client("anthropic", anthropic.read, anthropic.show_error, _to_anthropic, WATCHING),
+    "responses": Client("responses", responses.read, openai.show_error, _to_responses, responses_watch.WATCHING),
 }
 
 
@@ -120,7 +201,7 @@ def cannot(chat: ChatRequest, model: Model) -> str:
     """Why a model's wire cannot carry a request; "" if it can."""
     dialect, native = wire_of(model, chat.endpoint)
     if native:
-        return ""
+        return dialect.unaccountable(chat, model.access.vendor.quirks)
     if CLIENTS[chat.endpoint].speaker is None:
         return f"its wire has no {chat.endpoint}"
     if chat.stays:
@@ -131,15 +212,16 @@ def cannot(chat: ChatRequest, model: Model) -> str:
         return f"it is too odd to be carried to another wire ({type(error).__name__})"
 
 
-def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) -> Sent:
+def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool, now: int) -> Sent:
     """The call to a vendor, in its dialect.
 
     Args:
         chat: the request.
         model: who is asked.
         cap: the most output tokens per choice.
-        key: the credential; "" if there is none.
+        key: the credential, or the token that it was exchanged for; "" if there is none.
         must: whether the vendor has to be told the cap, because it would not keep to it by itself.
+        now: seconds since 1970, for wires whose calls are signed.
 
     Raises:
         AttemptFailed: a client's body is so odd that it cannot be translated; nothing was sent.
@@ -147,7 +229,8 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
     """
     dialect, native = wire_of(model, chat.endpoint)
     try:
-        return dialect.request(chat, model, cap, key, must=must)
+        sent = dialect.request(chat, model, cap, key, must=must)
+        return sent if dialect.sign is None else dialect.sign(sent, key, now)
     except ODD as error:
         if native:
             raise
@@ -187,7 +270,7 @@ def stream_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: 
     client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
     if not native and client.speaker is not None:
         speaker = client.speaker(chat, model.wire_name, prompt, now, bill)
-        return Turn(dialect.listener(quirks), speaker)
+        return Turn(dialect.listener(quirks), speaker, Lines() if dialect.lines else None)
     if client.watching is not None:
         return Watch(client.watching, quirks, bill)
     return Tap(hide_usage=not chat.wants_usage, bill=bill, quirks=quirks)
@@ -198,7 +281,8 @@ def plain_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: B
     dialect, native = wire_of(model, chat.endpoint)
     client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
     if not native and client.speaker is not None:
-        return Turned(dialect.listener(quirks), client.speaker(chat, model.wire_name, prompt, now, bill))
+        turned = Gathered if dialect.capless else Turned
+        return turned(dialect.listener(quirks), client.speaker(chat, model.wire_name, prompt, now, bill))
     if client.watching is not None:
         return Watched(client.watching.listener(quirks), bill)
     return Plain(quirks, bill)

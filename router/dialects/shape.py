@@ -112,16 +112,15 @@ def _messages(messages: Sequence[Any]) -> str:
 def _part(part: Mapping[str, Any], at: str) -> str:
     kind = part.get("type")
     if not isinstance(kind, str):
-        return f"`{at}.type` must be a string"
+        return f"`{at}` must have a `type`"
     told = part.get(kind)
     if kind in {"text", "refusal"} and not isinstance(told, str):
-        return f"`{at}.{kind}` must be a string"
-    if kind == "image_url" and not (
-        isinstance(told, str) or (isinstance(told, dict) and isinstance(told.get("url"), str))
-    ):
-        return f"`{at}.image_url` must be an object with a `url`"
+        return f"`{at}` must have a string `{kind}`"
+    url = told.get("url") if isinstance(told, dict) else told
+    if kind == "image_url" and not isinstance(url, str):
+        return f"`{at}` must have an object `image_url` with a `url`"
     if kind in {"input_audio", "file"} and not isinstance(told, dict):
-        return f"`{at}.{kind}` must be an object"
+        return f"`{at}` must have an object `{kind}`"
     return ""
 
 

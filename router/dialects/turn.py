@@ -5,7 +5,7 @@ settlement when it has left.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from router.core import jsonio
 from router.core.errors import RouterError, UpstreamFailed
@@ -16,6 +16,37 @@ from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
 
 # What a vendor may send can have any shape; what breaks a listener is one of these.
 ODD = (LookupError, TypeError, AttributeError, ValueError)
+
+
+class Framing(Protocol):
+    """Bytes in any cut → blocks of whole server-sent events. One per stream."""
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def rest(self) -> bytes: ...
+
+
+class Lines:
+    """JSON lines in any cut → blocks of whole server-sent events, one for each line."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """An event for each line that is whole now; b"" while none is."""
+        *lines, self._tail = (self._tail + chunk).split(b"\n")
+        return b"".join(map(_event, lines))
+
+    def rest(self) -> bytes:
+        """The last line, if it did not end."""
+        tail, self._tail = self._tail, b""
+        return _event(tail)
+
+
+def _event(line: bytes) -> bytes:
+    line = line.strip()
+    return b"data: " + line + b"\n\n" if line else b""
 
 
 class Heard:
@@ -46,6 +77,10 @@ class Heard:
     def service_tier(self) -> str | None:
         return self.listener.service_tier
 
+    @property
+    def model(self) -> str:
+        return self.listener.model
+
     def heard(self, data: bytes, *, whole: bool = False) -> tuple[Any, Sequence[Piece]]:
         """(what was told, its pieces); what cannot be read is the vendor's failure."""
         try:
@@ -68,10 +103,10 @@ class Turn(Heard):
 
     __slots__ = ("_begun", "_said", "_speaker", "_splitter", "_text", "_told", "done", "written")
 
-    def __init__(self, listener: Listener, speaker: Speaker) -> None:
+    def __init__(self, listener: Listener, speaker: Speaker, framing: Framing | None = None) -> None:
         super().__init__(listener)
         self._speaker = speaker
-        self._splitter = Splitter()
+        self._splitter: Framing = framing or Splitter()
         self._begun = False
         self._said = False  # a finish has been said, so that the stream may end
         self._told = False  # the client has been told of the failure, or of the end
@@ -190,8 +225,10 @@ class Turned(Whole):
         self._shown = b""
 
     def read(self, raw: bytes) -> bool:
-        if not super().read(raw):
-            return False
+        return super().read(raw) and self._tell()
+
+    def _tell(self) -> bool:
+        """Put the pieces into the client's words; whether that could be done."""
         try:
             self._shown = self._speaker.whole(self.listener, self._pieces)
         except ODD:  # as arguments that are nested more deeply than can be written
@@ -201,3 +238,57 @@ class Turned(Whole):
     def shown(self, _: bytes) -> bytes:
         """The answer as the client gets it."""
         return self._shown
+
+
+class Gathered(Turned):
+    """A stream that was asked for because its wire has no cap, and so can only be ended by us, to a client that wants a plain
+    answer. Also reads the plain answer that an error is.
+    """
+
+    __slots__ = ("_gathered", "_splitter", "written")
+
+    def __init__(self, listener: Listener, speaker: Speaker, framing: Framing | None = None) -> None:
+        super().__init__(listener, speaker)
+        self._splitter: Framing = framing or Splitter()
+        self._gathered: list[Piece] = []
+        self._pieces = self._gathered
+        self.written = 0  # tokens at the least: each piece holds one
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._hear(self._splitter.feed(chunk))
+        return b""
+
+    def finish(self) -> bytes:
+        rest = self._splitter.rest()
+        if not self._gathered and rest.lstrip().startswith(b"{"):
+            super().read(rest)
+        else:
+            self._hear(rest)
+        return b""
+
+    def read(self, raw: bytes) -> bool:
+        """Whether this, with what was fed, is an answer; else `failure` says why not."""
+        self.feed(raw)
+        self.finish()
+        if not self.ended and self.failure is None:
+            self.listener.failure = Failure(Fault.RESET, "the stream ended in the middle")
+        return self.failure is None and self._tell()
+
+    @property
+    def ended(self) -> bool:
+        return self.listener.done or any(piece.kind == "finish" for piece in self._pieces[-1:])
+
+    def cut(self) -> None:
+        """It is we who end it, at its cap: what was told until now is all that will be."""
+        self._gathered.append(Piece("finish", "length"))
+        self.listener.usage_final = True
+
+    def _hear(self, block: bytes) -> None:
+        for event in events(block):
+            data = data_of(event)
+            if data == b"[DONE]":
+                self.listener.done = True
+            elif data and self.listener.failure is None:
+                _, pieces = self.heard(data)
+                self._gathered += pieces
+                self.written += sum(piece.kind in WRITTEN for piece in pieces)

@@ -46,16 +46,21 @@ class Watching:
     """What each event that holds a token has."""
     place: tuple[str, ...]
     """Where the usage stands that a client is shown the cost in."""
-    closing: Callable[[int], bytes]
-    """(tokens written at the least) → how a stream is closed when it is we who end it at its cap."""
-    error: Callable[[RouterError], bytes]
+    closing: Callable[["Watch"], bytes]
+    """How a stream is closed when it is we who end it at its cap."""
+    error: Callable[[RouterError, "Watch"], bytes]
     """How a stream tells of an error."""
+    opens: re.Pattern[bytes] | None = None
+    """What events look like that come before anything is written: they wait for the next, as that may tell of an error,
+    after which another candidate is asked. None: the dialect has none that would matter."""
 
 
 class Watch(Heard):
     """One stream from a vendor to a client of the same dialect: bytes pass; events that tell something are read."""
 
-    __slots__ = ("_bill", "_how", "_kept", "_quirks", "_size", "_splitter", "_text", "done", "written")
+    __slots__ = (
+        "_bill", "_how", "_kept", "_opening", "_quirks", "_size", "_splitter", "_text", "_words", "done", "last", "written",
+    )  # fmt: skip
 
     def __init__(self, how: Watching, quirks: Quirks, bill: Bill) -> None:
         super().__init__(how.listener(quirks))
@@ -66,6 +71,9 @@ class Watch(Heard):
         self._kept: list[bytes] = []
         self._size = 0
         self._text = ""
+        self._words = ""  # of the text what is neither thought nor an argument
+        self._opening: list[bytes] | None = None if how.opens is None else []  # events that wait; None: no more of them
+        self.last = b""  # the newest events that were passed on
         self.written = 0  # tokens that the vendor has written at the least: each delta holds one
         self.done = False
 
@@ -79,11 +87,24 @@ class Watch(Heard):
         self.written += block.count(self._how.delta)  # with its quotes, which a text has escaped
         if self.usage is None or not self.usage_final:
             self._keep(block)
-        if self._how.tells.search(block) is None:
-            return block
-        out = b"".join([self._event(event) if self._how.tells.search(event) else event for event in events(block)])
-        self.done = self.listener.done
-        return out
+        if self._how.tells.search(block) is not None:
+            block = b"".join(
+                [self._event(event) if self._how.tells.search(event) else event for event in events(block)]
+            )
+            self.done = self.listener.done
+        if self._opening is not None and not (block := self._open(block, self._opening)):
+            return b""
+        self.last = block
+        return block
+
+    def _open(self, block: bytes, waiting: list[bytes]) -> bytes:
+        """The block with what has waited for it; b"" while it has only such events itself."""
+        opens = self._how.opens
+        waiting.append(block)
+        if self.failure is None and opens is not None and all(opens.search(event) for event in events(block)):
+            return b""
+        self._opening = None
+        return b"".join(waiting)
 
     def _event(self, event: bytes) -> bytes:
         before = self.usage
@@ -105,19 +126,26 @@ class Watch(Heard):
         reader = Heard(self._how.listener(self._quirks))
         for event in events(b"".join(self._kept)):
             if data := data_of(event):
-                self._text += "".join(piece.text for piece in reader.heard(data)[1] if piece.kind in WRITTEN)
+                pieces = reader.heard(data)[1]
+                self._text += "".join(piece.text for piece in pieces if piece.kind in WRITTEN)
+                self._words += "".join(piece.text for piece in pieces if piece.kind == "text")
         self._kept.clear()
         self._size = 0
 
     def fail(self, error: RouterError) -> bytes:
-        return self._how.error(error)
+        return self._how.error(error, self)
 
     def cut(self, _: str) -> bytes:
-        return self._how.closing(self.written)
+        return self._how.closing(self)
 
     def text(self) -> str:
         self._fold()
         return self._text
+
+    def words(self) -> str:
+        """The text without thoughts and arguments."""
+        self._fold()
+        return self._words
 
 
 class Watched(Whole):

@@ -21,6 +21,11 @@ Every vendor name speaks every wire; /<vendor> is the base URL, or /<vendor>/v1 
   Google      POST /<vendor>/v1beta/models/<model>:generateContent  :streamGenerateContent[?alt=sse]  :countTokens
                    :embedContent  :batchEmbedContents, and OpenAI's wire under /<vendor>/v1beta/openai
               x-goog-api-key: KEY or ?key=KEY
+  Ollama      POST /<vendor>/api/chat, in JSON lines;  Authorization: Bearer KEY, if any
+  Tencent     POST /<vendor>/ with X-TC-Action: ChatCompletions, signed by TC3-HMAC-SHA256; any SecretId, whose SecretKey is mock
+  Baidu       POST /<vendor>/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/<model>?access_token=TOKEN, which is had for any AK and SK at
+              POST /<vendor>/oauth/2.0/token?grant_type=client_credentials&client_id=AK&client_secret=SK; an AK that ends in
+              -60 gets one that holds for 60 seconds
 
 Vendors: {vendors};
 any other name works like openai. Any key is good, but `bad-key`, which is refused.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from router.mock import anthropic, gemini, models, openai, page, responses
+from router.mock import anthropic, gemini, hunyuan, models, ollama, openai, page, qianfan, responses
 from router.mock.bill import BillLine, invoice
 from router.mock.errors import Refused
 from router.mock.incoming import Incoming
@@ -22,6 +22,9 @@ _POSTS: dict[str, Wire] = {
     "/v1/messages/count_tokens": anthropic.COUNT_TOKENS,
     "/anthropic/v1/messages": anthropic.MESSAGES,
     "/anthropic/v1/messages/count_tokens": anthropic.COUNT_TOKENS,
+    "/api/chat": ollama.CHAT,
+    "/": hunyuan.CHAT,
+    "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/{model}": qianfan.CHAT,
 }
 # Who refuses to list models, by the style of the list.
 _LISTED = {"openai": openai.CHAT, "anthropic": anthropic.MESSAGES, "google": gemini.GENERATE}
@@ -48,6 +51,7 @@ class Vendors:
             app.router.add_get(f"/{{vendor}}/{version}/models/{{model:.+}}", self._models)
         for path, wire in _POSTS.items():
             app.router.add_post(f"/{{vendor}}{path}", self._serving.handler(_always(wire)))
+        app.router.add_post("/{vendor}/oauth/2.0/token", self._token)
         for version in ("v1beta", "v1"):
             app.router.add_post(f"/{{vendor}}/{version}/models/{{call:.+}}", self._serving.handler(gemini.wire))
         return app
@@ -58,6 +62,10 @@ class Vendors:
     async def _clear_bill(self, _: web.Request) -> web.Response:
         self._bill.clear()
         return web.Response(status=204)
+
+    async def _token(self, request: web.Request) -> web.Response:
+        status, body, headers = qianfan.token(await self._serving.incoming(request))
+        return as_json(body, headers, status)
 
     async def _models(self, request: web.Request) -> web.Response:
         """All models, or the one in the path."""

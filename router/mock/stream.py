@@ -51,7 +51,7 @@ class Stream:
         await self.response.prepare(self.request)
 
     async def send(self, frame: Frame) -> None:
-        await self.write(orjson.dumps(frame.data) + b"\n")
+        await self.write(orjson.dumps(frame.data) + (b"\r\n" if self._knobs.crlf else b"\n"))
 
     async def finish(self, *, failed: bool = False) -> None:
         """What stands at the end of a stream that was not cut."""

@@ -12,6 +12,7 @@ import orjson
 from router.core.entry import Attempt, Entry, abandoned
 from router.core.limits import FOREVER, Budget, moment
 from router.core.money import Rate, convert_nano, show
+from router.core.reprice import Consumed
 from router.core.usage import INPUTS, KINDS, LEAVES, Usage
 from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
 from router.stores.schema import ALWAYS_HASHED, COLUMNS, STEPS, VERSION
@@ -170,6 +171,14 @@ def spent(
     return out
 
 
+def spent_later(
+    connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]]
+) -> Mapping[str, Mapping[int, int]]:
+    """Settled money per account in windows that start after the given instant: there is some where a clock was set back."""
+    query = "SELECT start, nano FROM spend WHERE account = ? AND start > ?"
+    return {budget.account: dict(connection.execute(query, (budget.account, start))) for budget, start in accounts}
+
+
 def settled(
     connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate]
 ) -> Mapping[str, int]:
@@ -245,6 +254,36 @@ def sums(
     query = f"""SELECT {", ".join(names)}, {_SUMMED}, {_PROMPTS} FROM ledger WHERE {where}
         GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
     yield from connection.execute(query, [at for _, at in bounds])
+
+
+_CONSUMED = (
+    "seq", "at", "total_ms", "team", "model", "vendor", "cost", "currency", "vendor_cost", "vendor_currency",
+    "service_tier", "free_tokens", *LEAVES,
+)  # fmt: skip
+PAGE = 5000  # rows for which a read is kept open, so that a slow reader never holds up the server's checkpoints
+
+
+def count_of(connection: sqlite3.Connection, since: int, until: int) -> int:
+    """How many attempts began in [since, until)."""
+    found: int = connection.execute("SELECT count(*) FROM ledger WHERE at >= ? AND at < ?", (since, until)).fetchone()[
+        0
+    ]
+    return found
+
+
+def consumed(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Consumed]:
+    """The attempts that began in [since, until), page by page, as a price may depend on them."""
+    query = f"SELECT {', '.join(_CONSUMED)} FROM ledger WHERE seq > ? AND seq <= ? AND at >= ? AND at < ? ORDER BY seq LIMIT ?"  # noqa: S608 (names of ours)
+    span = "SELECT min(seq) - 1, max(seq) FROM ledger WHERE at >= ? AND at < ?"
+    after, last = connection.execute(span, (since, until)).fetchone()
+    while after is not None and after < last:
+        page = connection.execute(query, (after, last, since, until, PAGE)).fetchall()
+        if not page:
+            return
+        for seq, at, took_ms, team, model, vendor, cost, currency, own, own_currency, tier, free, *leaves in page:
+            after, ended = seq, at + 1000 * (took_ms or 0)
+            usage = Usage(*leaves)
+            yield Consumed(at, ended, team, model, vendor, cost, currency, own, own_currency, usage, tier, free)
 
 
 def read_keys(connection: sqlite3.Connection) -> list[StoredKey]:

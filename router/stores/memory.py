@@ -4,7 +4,7 @@ Nothing here awaits between reading and writing, so on one event loop every call
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.core.entry import Charges
@@ -25,6 +25,7 @@ class _Counter:
 class _Account:
     current: _Counter
     earlier: dict[int, _Counter] = field(default_factory=dict)  # windows that still have holds
+    later: dict[int, int] = field(default_factory=dict)  # start → settled, of windows to come: the clock was set back
 
 
 class MemoryAccounts:
@@ -35,9 +36,16 @@ class MemoryAccounts:
         self._holds: dict[str, Charges] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
-    def load(self, budget: Budget, now: int, settled: int) -> None:
-        """Set what an account has settled in its window to what the ledger says; what it holds stays held."""
+    def window(self, budget: Budget, now: int) -> int:
+        """The start of the window that a budget is in: not that of `now` where the clock has been set back meanwhile."""
+        return self._counter(budget, now).start
+
+    def load(self, budget: Budget, now: int, settled: int, later: Mapping[int, int] | None = None) -> None:
+        """Set what an account has settled in its window, and in windows to come, to what the ledger says; what it holds
+        stays held.
+        """
         self._counter(budget, now).settled = settled
+        self._accounts[budget.account].later = dict(later or {})
 
     def _counter(self, budget: Budget, now: int) -> _Counter:
         """The account's counter for now, turning to a new window when the old one is over."""
@@ -48,6 +56,7 @@ class MemoryAccounts:
             if account.current.held:
                 account.earlier[account.current.start] = account.current
             account.current = _Counter(*budget.window(now))
+            account.current.settled = account.later.pop(account.current.start, 0)
         return account.current
 
     async def states(self, budgets: Sequence[Budget], now: int) -> list[BudgetState]:

@@ -81,6 +81,9 @@ class Ledger(Protocol):
     async def spent(self, accounts: Iterable[tuple[Budget, int]]) -> Mapping[str, int]:
         """What each budget's account has settled in the window that starts at the given instant."""
 
+    async def spent_later(self, accounts: Sequence[tuple[Budget, int]]) -> Mapping[str, Mapping[int, int]]:
+        """What each budget's account has settled in windows after the one that starts at the given instant."""
+
     async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
         """What rows took from free quotas, for each span."""
 

@@ -35,6 +35,7 @@ from router.stores.ledgerfile import (
     rows,
     rows_of,
     spent,
+    spent_later,
     totals,
     values_of,
 )
@@ -70,12 +71,13 @@ class SqliteLedger:
     def start(self) -> None:
         """Take the file for this process and begin to write. Raises `StoreDown` if another process serves from it."""
         migrate(self.path)
-        self._lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._lock)
+            os.close(lock)
             raise StoreDown(f"{self.path} is in use by another Farebox; one process may serve from it") from None
+        self._lock = lock
         connection = connect(self.path, write=True)
         last = connection.execute("SELECT hash FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
         self._last_hash = last[0] if last else GENESIS
@@ -235,6 +237,9 @@ class SqliteLedger:
                 return spent(connection, wanted, rates or {})
 
         return await asyncio.to_thread(query)
+
+    async def spent_later(self, accounts: Sequence[tuple[Budget, int]]) -> Mapping[str, Mapping[int, int]]:
+        return await self._read(lambda connection: spent_later(connection, accounts))
 
     async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
         return await self._read(lambda connection: [free_taken(connection, span) for span in spans])

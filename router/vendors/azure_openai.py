@@ -2,15 +2,19 @@
 https://RESOURCE.openai.azure.com/openai/v1; a model's `name` is its deployment.
 """
 
-from router.core.catalog import Quirks, Vendor
+from dataclasses import replace
+
+from router.core.catalog import Vendor, Wire
 from router.vendors import openai
+
+QUIRKS = replace(openai.QUIRKS, key_header="api-key")
 
 VENDOR = Vendor(
     name="azure-openai",
     base_url="",
     currency="USD",
-    quirks=Quirks(
-        cap_field="max_completion_tokens", one_cap_field=True, key_header="api-key", thinking=openai.THINKING
-    ),
+    quirks=QUIRKS,
+    also=(Wire("responses", "", QUIRKS),),
+    endpoints=openai.ENDPOINTS,
     exact_models=openai.EXACT,
 )

@@ -1,10 +1,11 @@
 """ByteDance Volcano Engine Ark (Doubao). A model's `name` may be an endpoint id `ep-…`; then give it `priced_as` or a `price`.
 
 Codes from mirrors of its error table (2026-11). `SetLimitExceeded` is a spending limit that the account's owner set: it
-does not pass by waiting.
+does not pass by waiting. It has responses under the same address (_constants.py of its SDK, 2026-11), which
+`dialect: responses` chooses.
 """
 
-from router.core.catalog import Quirks, Vendor
+from router.core.catalog import Quirks, Vendor, Wire
 from router.core.failure import Fault
 
 FAULTS = {
@@ -24,13 +25,16 @@ FAULTS = {
     "ServerOverloaded": Fault.OVERLOADED,
 }
 
+QUIRKS = Quirks(
+    faults=FAULTS,
+    phrases=(("exceeds the maximum length", Fault.CONTEXT_TOO_LONG),),
+    thinking=(("doubao-seed", "type"),),
+)
+
 VENDOR = Vendor(
     name="bytedance",
     base_url="https://ark.cn-beijing.volces.com/api/v3",
     currency="CNY",
-    quirks=Quirks(
-        faults=FAULTS,
-        phrases=(("exceeds the maximum length", Fault.CONTEXT_TOO_LONG),),
-        thinking=(("doubao-seed", "type"),),
-    ),
+    quirks=QUIRKS,
+    also=(Wire("responses", "https://ark.cn-beijing.volces.com/api/v3", QUIRKS),),
 )

@@ -1,8 +1,11 @@
-"""OpenAI (platform.openai.com/docs/api-reference). Its newer models refuse `max_tokens`; all take `max_completion_tokens`."""
+"""OpenAI (platform.openai.com/docs/api-reference). Its newer models refuse `max_tokens`; all take `max_completion_tokens`.
+
+It answers chat completions and responses; a client of either gets its own, and `dialect: responses` asks for chats there too.
+"""
 
 from typing import Literal
 
-from router.core.catalog import Quirks, Vendor
+from router.core.catalog import Endpoint, Quirks, Vendor, Wire
 
 # Which vocabulary a model counts with, by the longest prefix of its name (tiktoken.model, 0.14; gpt-6 is unpublished and
 # assumed to go on with o200k_base).
@@ -28,10 +31,16 @@ THINKING: tuple[tuple[str, Literal["effort"]], ...] = (
     ("o4", "effort"),
 )
 
+# What is answered under the same address, whichever of the two wires chats are asked on.
+ENDPOINTS: frozenset[Endpoint] = frozenset({"responses", "completions", "embeddings"})
+QUIRKS = Quirks(cap_field="max_completion_tokens", one_cap_field=True, thinking=THINKING)
+
 VENDOR = Vendor(
     name="openai",
     base_url="https://api.openai.com/v1",
     currency="USD",
-    quirks=Quirks(cap_field="max_completion_tokens", one_cap_field=True, thinking=THINKING),
+    quirks=QUIRKS,
+    also=(Wire("responses", "https://api.openai.com/v1", QUIRKS),),
+    endpoints=ENDPOINTS,
     exact_models=EXACT,
 )

@@ -1,10 +1,10 @@
-"""Tencent Hunyuan, OpenAI layer (cloud.tencent.com/document/product/1729/111007).
+"""Tencent Hunyuan, OpenAI layer (cloud.tencent.com/document/product/1729/111007) and its native API (.../105701).
 
 Codes are those of its native API (errorcodes.py of tencentcloud-sdk-python-hunyuan 3.1.180, 2026-11); that the OpenAI layer
 uses them too is from adapters. Each chunk may have the usage so far.
 """
 
-from router.core.catalog import Quirks, Vendor
+from router.core.catalog import Quirks, Vendor, Wire
 from router.core.failure import Fault
 
 FAULTS = {
@@ -30,4 +30,5 @@ VENDOR = Vendor(
     base_url="https://api.hunyuan.cloud.tencent.com/v1",
     currency="CNY",
     quirks=Quirks(faults=FAULTS, finishes={"sensitive": Fault.CONTENT_FILTERED}),
+    also=(Wire("hunyuan", "https://hunyuan.tencentcloudapi.com", tail=".tencentcloudapi.com"),),
 )

@@ -1,10 +1,11 @@
 """Zhipu (GLM), China site (docs.bigmodel.cn). International accounts: https://api.z.ai/api/paas/v4 and `currency: USD`.
 
 Codes from docs.z.ai/api-reference/api-code (2026-11): money, plans and overload come as 429 too. temperature and top_p lie
-strictly between 0 and 1; zai-sdk brings them to 0.01 and 0.99 as here.
+strictly between 0 and 1; zai-sdk brings them to 0.01 and 0.99 as here. Responses have an address of
+their own, which `dialect: responses` chooses.
 """
 
-from router.core.catalog import Quirks, Vendor
+from router.core.catalog import Quirks, Vendor, Wire
 from router.core.failure import Fault
 
 FAULTS = {
@@ -21,19 +22,22 @@ FAULTS = {
     "1305": Fault.OVERLOADED,
 }
 
+QUIRKS = Quirks(
+    one_cap_field=True,
+    thinking=(("glm-4.5", "type"), ("glm-4.6", "type"), ("glm-4.7", "type"), ("glm-5", "type")),
+    ranges={"temperature": (0.01, 0.99), "top_p": (0.01, 0.99)},
+    faults=FAULTS,
+    finishes={
+        "sensitive": Fault.CONTENT_FILTERED,
+        "model_context_window_exceeded": Fault.CONTEXT_TOO_LONG,
+        "network_error": Fault.SERVER,
+    },
+)
+
 VENDOR = Vendor(
     name="zhipu",
     base_url="https://open.bigmodel.cn/api/paas/v4",
     currency="CNY",
-    quirks=Quirks(
-        one_cap_field=True,
-        thinking=(("glm-4.5", "type"), ("glm-4.6", "type"), ("glm-4.7", "type"), ("glm-5", "type")),
-        ranges={"temperature": (0.01, 0.99), "top_p": (0.01, 0.99)},
-        faults=FAULTS,
-        finishes={
-            "sensitive": Fault.CONTENT_FILTERED,
-            "model_context_window_exceeded": Fault.CONTEXT_TOO_LONG,
-            "network_error": Fault.SERVER,
-        },
-    ),
+    quirks=QUIRKS,
+    also=(Wire("responses", "https://open.bigmodel.cn/api/v1", QUIRKS),),
 )

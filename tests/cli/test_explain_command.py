@@ -100,5 +100,10 @@ def test_the_demo_can_be_explained_without_its_mock_vendors(run, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     told = json.loads(run("explain", "--config", DEMO, "--format", "json", input="Why do prices fall?").stdout)
     assert len(told["candidates"]) >= 6
-    for body, model in (({"input": "x"}, "embeddings"), ({"prompt": "x"}, "bulk")):
+    bodies = (({"input": "x"}, "embeddings"), ({"prompt": "x", "stream": True}, "bulk"))
+    responses = (
+        ({"input": "x", "max_output_tokens": 9}, "bulk"),
+        ({"input": [{"role": "user", "content": "x"}]}, "bulk"),
+    )
+    for body, model in bodies + responses:
         assert run("explain", "--config", DEMO, "--model", model, input=json.dumps(body)).exit_code == 0

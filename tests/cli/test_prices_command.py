@@ -1,6 +1,7 @@
 """`farebox prices`: the book as it is, was and will be; what is unknown is never a zero."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -41,7 +42,8 @@ def prices(run, config):
     config.write_text(yaml.safe_dump({"prices": ["builtin", "book.yaml"], "vendors": {"check": {}}}))
 
     def call(*words):
-        return json.loads(run("prices", *words, "--format", "json").stdout)
+        told = json.loads(run("prices", *words, "--format", "json").stdout)
+        return told["changes"] if words[0] == "diff" else told
 
     return call
 
@@ -53,7 +55,7 @@ def test_the_list_has_the_configured_vendors_models_with_what_is_in_force(prices
     }
     assert rows["check/plain", "CNY"] == {
         "model": "check/plain", "tier": "cheap", "currency": "CNY", "input": "4", "cache_read": "1", "output": "20",
-        "since": "2024-06-01", "confidence": "high", "source": "a page",
+        "since": "2024-06-01", "confidence": "high", "checked": None, "stale": None, "source": "a page",
     }  # fmt: skip
     assert rows["check/tiered", "CNY"]["output"] == "2 to 9"
 
@@ -142,7 +144,8 @@ def test_a_difference_between_two_days_is_per_model_and_in_percent(prices):
 
 
 def test_nothing_changed_is_said(prices, run):
-    assert run("prices", "diff", "2025-01-01T00:00:00Z", "2025-01-01").stdout == "nothing changed\n"
+    told = run("prices", "diff", "2025-01-01T00:00:00Z", "2025-01-01", "--only", "changes").stdout
+    assert told == "nothing changed\n"
 
 
 def test_a_difference_between_two_books_has_what_was_added_and_removed(prices, config):
@@ -172,3 +175,165 @@ def test_beside_a_date_a_book_is_compared_in_its_own_models(prices, config):
 def test_a_broken_book_is_a_no_with_its_place(prices, run, config):
     (config.parent / "new.yaml").write_text("vendor: check\nmodels: {plain: {tier: dear, prices: []}}\n")
     assert "new.yaml:2: models.plain.tier" in run("prices", "diff", "book.yaml", "new.yaml", code=1).stderr
+
+
+# What is old
+
+
+def aged(config, *entries, top=""):
+    told = f"vendor: check\n{top}\nmodels:\n"
+    for number, entry in enumerate(entries):
+        told += f"  m{number}: {{tier: cheap, prices: [{{currency: USD, input: 1, output: 2, {entry}}}]}}\n"
+    (config.parent / "book.yaml").write_text(told)
+
+
+def ago(days):
+    return (datetime.now(UTC).date() - timedelta(days)).isoformat()
+
+
+def test_an_old_price_in_force_is_told_with_the_days_since_somebody_looked(prices, run, config):
+    aged(
+        config,
+        f"source: a page, checked: {ago(119)}",
+        f"source: a page, checked: {ago(125)}",
+        f'source: "a page, {ago(300)}; a list, {ago(10)}"',
+        f'source: "a page, {ago(500)}; a list, {ago(400)}"',
+        'source: "a page, March 2024"',
+        f'source: "a page, {ago(500)}", checked: {ago(1)}',
+        'source: "our contract"',
+        'source: "part 2024-99 of a list"',
+        f"source: a page, checked: {ago(300)}, confidence: doubtful",
+    )
+    rows = {row["model"].partition("/")[2]: (row["checked"], row["stale"]) for row in prices("list")}
+    assert rows["m0"] == (ago(119), None) and rows["m1"] == (ago(125), "125")
+    assert rows["m2"] == (ago(10), None) and rows["m3"] == (ago(400), "400")
+    assert rows["m4"][0] == "2024-03-01" and int(rows["m4"][1]) > 900
+    assert rows["m5"] == (ago(1), None) and rows["m6"] == rows["m7"] == (None, None)
+    shown = run("prices", "list")
+    assert "3 of 9 prices were last checked more than 120 days before" in shown.stderr
+    assert "warning" not in shown.stdout
+    assert run("prices", "list", "--format", "csv").stderr == ""
+
+
+def test_the_books_own_day_is_for_sources_that_name_none(prices, config):
+    aged(
+        config,
+        'source: "catalogue 1.2"',
+        f'source: "a list, {ago(7)}"',
+        top=f"timezone: Asia/Shanghai\nchecked: {ago(200)}",
+    )
+    rows = {row["model"]: row["checked"] for row in prices("list")}
+    assert rows == {"check/m0": ago(200), "check/m1": ago(7)}
+
+
+def test_check_warns_of_configured_models_whose_price_is_old_or_refused_and_says_yes(prices, run, config):
+    aged(
+        config,
+        f"source: a page, checked: {ago(10)}",
+        f"source: a page, checked: {ago(130)}",
+        f"source: a page, checked: {ago(10)}, confidence: doubtful",
+        f"source: a page, checked: {ago(10)}, to: 2025-01-01",
+        f"source: a page, checked: {ago(130)}",
+    )
+    told = yaml.safe_load(config.read_text())
+    told["vendors"] = {"check": {"dialect": "openai", "base_url": "http://127.0.0.1:1/v1"}}
+    told["models"] = {name: {"vendor": "check", "name": name[:2]} for name in ("m0", "m1", "m2", "m3")}
+    told["models"]["own"] = {"vendor": "check", "tier": "cheap", "price": {"currency": "USD", "input": 1, "output": 2}}
+    told["routes"] = {"auto": {"models": [*told["models"]]}}
+    config.write_text(yaml.safe_dump(told))
+    found = run("check")
+    assert "is right" in found.stdout
+    warnings = [line.partition("models.")[2] for line in found.stderr.splitlines() if "models." in line]
+    assert warnings == [
+        f"m1: USD 1/2 was last checked on {ago(130)}, 130 days ago: compare it with the vendor",
+        "m2: USD 1/2 is doubtful: refused until a book of yours confirms it",
+        "m3: no price is known for today: refused",
+    ]
+
+
+# What is coming
+
+
+def upcoming(prices, config, text, *words):
+    (config.parent / "book.yaml").write_text(text)
+    return [tuple(row.values())[:-1] for row in prices("next", *words)]
+
+
+def later(days):
+    return ago(-days)
+
+
+def test_what_becomes_dearer_or_cheaper_is_told_with_its_day_and_percent(prices, run, config):
+    text = f"""
+vendor: check
+models:
+  m:
+    tier: cheap
+    prices:
+      - {{currency: CNY, input: "10", output: "20"}}
+      - {{from: {later(20)}, currency: CNY, input: "5", output: "20", note: announced}}
+      - {{from: {later(200)}, currency: CNY, input: "1", output: "1"}}
+"""
+    assert upcoming(prices, config, text) == [(later(20), "check/m", "CNY", "input", None, "10", "5", -50.0)]
+    assert len(upcoming(prices, config, text, "--days", 300)) == 3
+    assert upcoming(prices, config, text, "--days", 10) == []
+    assert "a new price: announced" in run("prices", "next").stdout
+    assert (
+        run("prices", "next", "--days", 10).stdout == "nothing changes in the next 10 days, as far as the books know\n"
+    )
+
+
+def test_promotions_quotas_ends_and_doubtful_prices_that_are_coming_are_told(prices, run, config):
+    text = f"""
+vendor: check
+models:
+  deal:
+    tier: cheap
+    prices:
+      - {{currency: CNY, input: "10", output: "20"}}
+      - {{from: {later(5)}, to: {later(9)}, currency: CNY, input: "1", output: "2", promotion: true}}
+  ends: {{tier: cheap, prices: [{{to: {later(7)}, currency: CNY, input: "1", output: "1"}}]}}
+  gift: {{tier: cheap, prices: [{{currency: CNY, input: "1", output: "1", free_quota: {{tokens: 1000, per: day, to: {later(6)}}}}}]}}
+  rumour:
+    tier: cheap
+    prices:
+      - {{currency: CNY, input: "1", output: "1"}}
+      - {{from: {later(8)}, currency: CNY, input: "2", output: "2", confidence: doubtful}}
+"""
+    (config.parent / "book.yaml").write_text(text)
+    told = [
+        (row["on"], row["model"][6:], row["kind"], row["before"], row["after"], row["why"]) for row in prices("next")
+    ]
+    assert told == [
+        (later(5), "deal", "input", "10", "1", f"a promotion begins, until {later(9)}"),
+        (later(5), "deal", "output", "20", "2", f"a promotion begins, until {later(9)}"),
+        (later(6), "gift", "free_quota", "1000 tokens free per day", None, "the free quota ends"),
+        (later(7), "ends", "input", "1", "unknown", "the price ends; none is known after it: refused"),
+        (later(7), "ends", "output", "1", "unknown", "the price ends; none is known after it: refused"),
+        (later(8), "rumour", "input", "1", "doubtful", "a doubtful price begins: refused"),
+        (later(8), "rumour", "output", "1", "doubtful", "a doubtful price begins: refused"),
+        (later(9), "deal", "input", "1", "10", "a promotion ends"),
+        (later(9), "deal", "output", "2", "20", "a promotion ends"),
+    ]
+    assert "promotion begins" in run("prices", "next").stdout
+
+
+def test_a_name_that_is_re_pointed_is_told_also_where_it_costs_the_same(prices, config):
+    text = f"""
+vendor: check
+models:
+  old: {{tier: cheap, aliases: [{{name: chat, to: {later(3)}}}], prices: [{{currency: CNY, input: "1", output: "2"}}]}}
+  new: {{tier: cheap, aliases: [{{name: chat, from: {later(3)}}}], prices: [{{currency: CNY, input: "1", output: "3"}}]}}
+"""
+    assert upcoming(prices, config, text) == [
+        (later(3), "check/chat", "CNY", "model", None, "old", "new", None),
+        (later(3), "check/chat", "CNY", "output", None, "2", "3", 50.0),
+    ]
+
+
+def test_a_free_quota_that_a_book_adds_is_a_difference(prices, config):
+    quota = ", free_quota: {requests: 5, per: total}"
+    (config.parent / "new.yaml").write_text(BOOK.replace('input: "5"}', f'input: "5"{quota}}}'))
+    assert changes(prices("diff", "book.yaml", "new.yaml")) == [
+        ("check/blank", "CNY", "free_quota", None, "5 requests free in all", None)
+    ]

@@ -119,6 +119,25 @@ async def test_fifty_requests_at_once_take_exactly_the_quota_and_pay_exactly_the
     assert sum(0 < t < w for t, w in zip(taken, whole, strict=True)) <= 1  # nobody but the one on the edge pays in part
 
 
+@pytest.mark.parametrize("stride", [1, 17, 31, 49])
+async def test_of_fifty_requests_at_once_only_the_token_after_the_millionth_of_the_day_is_paid(tmp_path, stride):
+    """A million and one tokens, in whatever order the answers end: one output token of the last is paid."""
+    usages = [(15_000, 5_000)] * 49 + [(15_000, 5_001)]
+    talk = talk_of(tmp_path, free(1_000_000), answer(1, 1))
+    gates = Gates(talk, [streamed(*usage) if i % 2 else answer(*usage) for i, usage in enumerate(usages)])
+    tasks = [asking(talk, i, max_tokens=6_000, stream=bool(i % 2)) for i in range(50)]
+    await turn()
+    assert len(gates.called) == 50  # all are under way before the first ends
+    for i in range(50):
+        gates.gates[i * stride % 50].set()
+    await asyncio.gather(*tasks)
+    assert sum(tokens or 0 for tokens in free_of(talk)) == 1_000_000
+    assert sorted(costs(talk)) == [0] * 49 + [2_000]
+    talk.upstream.open = gates.inner
+    await talk.ask()
+    assert free_of(talk)[-1] is None and costs(talk)[-1] == listed(1, 1)  # nothing is left of the day
+
+
 async def test_the_first_token_past_the_quota_is_the_first_that_is_paid(tmp_path):
     talk = talk_of(tmp_path, free(1_000_000), answer(999_000, 990), answer(10, 1), answer(10, 5))
     for _ in range(3):

@@ -4,6 +4,7 @@ makes this fail.
 """
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
@@ -35,6 +36,7 @@ WAR = [
     # 13 May: GPT-4o at half the price of GPT-4 Turbo
     ("2024-05-13", "openai/gpt-4o", "USD", MILLIONS, REFUSED, "20", "5 + 15"),
     ("2024-05-13", "openai/gpt-4o", "USD", ODD, REFUSED, "0.014675", "0.00617 + 0.008505"),
+    ("2024-05-13", "openai/gpt-4o-2024-05-13", "USD", MILLIONS, REFUSED, "20", "the same under the snapshot's name"),
     ("2024-05-13", "openai/gpt-4-turbo", "USD", MILLIONS, "40", "40", "10 + 30, before and after"),
     ("2024-05-13", "openai/gpt-4-turbo", "USD", ODD, "0.02935", "0.02935", "0.01234 + 0.01701"),
     # 15 May: Doubao, told in li (a thousandth of a yuan) per thousand tokens
@@ -70,6 +72,8 @@ WAR = [
     ("2024-08-06", "openai/gpt-4o-2024-05-13", "USD", MILLIONS, "20", "20", "the snapshot keeps its price"),
     # 5 September: DeepSeek-V2 ends as a price of its own
     ("2024-09-05", "deepseek/deepseek-chat", "CNY", MILLIONS, "3", REFUSED, "ended"),
+    # 12 September: of o1-preview only the output price was reported
+    ("2024-09-12", "openai/o1-preview", "USD", MILLIONS, REFUSED, REFUSED, "60 for the output; the input is not known"),
     # 19 September: Alibaba cuts again, Qwen-Turbo by 85 %
     ("2024-09-19", "alibaba/qwen-turbo", "CNY", PROMPT, "2", "0.3", "85 % off"),
     ("2024-09-19", "alibaba/qwen-turbo", "CNY", MILLIONS, "8", "0.9", "2 + 6, then 0.3 + 0.6"),
@@ -118,3 +122,50 @@ def test_a_request_costs_what_it_did_to_the_day(book, day, name, currency, usage
 def test_one_yuan_bought_two_million_tokens_of_qwen_long(book):
     may = datetime(2024, 5, 21, 12, tzinfo=CHINA)
     assert charged(book, "alibaba/qwen-long", "CNY", Usage(input_fresh=2_000_000), may) == "1"
+
+
+CUTS = [  # how the press told it: (day, model, currency, usage, percent off at the least, at the most)
+    ("2024-05-13", "zhipu/glm-3-turbo", "CNY", MILLIONS, 80, 80),
+    ("2024-05-21", "alibaba/qwen-long", "CNY", PROMPT, 97, 98),
+    ("2024-05-22", "tencent/hunyuan-standard-256k", "CNY", PROMPT, 87, 88),
+    ("2024-09-19", "alibaba/qwen-turbo", "CNY", PROMPT, 85, 85),
+    ("2024-09-19", "alibaba/qwen-plus", "CNY", PROMPT, 80, 80),
+    ("2024-09-19", "alibaba/qwen-max", "CNY", MILLIONS, 50, 50),
+]
+
+
+@pytest.mark.parametrize(("day", "name", "currency", "usage", "least", "most"), CUTS, ids=[row[1] for row in CUTS])
+def test_the_cuts_are_as_large_as_they_were_told(book, day, name, currency, usage, least, most):
+    midnight = datetime.combine(date.fromisoformat(day), datetime.min.time(), CHINA)
+    eve = Decimal(charged(book, name, currency, usage, midnight - timedelta(microseconds=1)))
+    on = Decimal(charged(book, name, currency, usage, midnight))
+    assert least <= (eve - on) * 100 / eve <= most
+
+
+def test_openais_models_cost_what_was_said_of_each_other(book):
+    def costs(name, day):
+        return Decimal(
+            charged(book, f"openai/{name}", "USD", MILLIONS, datetime.combine(day, datetime.min.time(), UTC))
+        )
+
+    may, july = date(2024, 5, 13), date(2024, 7, 18)
+    assert costs("gpt-4o", may) * 2 == costs("gpt-4-turbo", may)
+    assert costs("gpt-4o-mini", july) * 10 < costs("gpt-3.5-turbo", july) * 4  # more than 60 % cheaper
+
+
+def test_the_table_has_every_price_that_the_books_date_in_those_months(book):
+    """From 1 May to 30 September 2024; an entry that begins on the day a list was checked is no cut."""
+    seen = {(day, name, currency) for day, name, currency, *_ in WAR}
+    names: dict[int, set[str]] = {}
+    for (vendor, name), model in book.models.items():
+        names.setdefault(id(model), set()).add(f"{vendor}/{name}")
+    missing = {
+        (day, min(names[id(model)]), currency)
+        for model in book.models.values()
+        for currency, timeline in model.timelines.items()
+        for price in timeline.prices
+        if "2024-05-01" <= (day := price.label.partition(" from ")[2]) < "2024-10-01"
+        and price.source != "LLM-Price list, 2024-05-23"
+        and not any((day, name, currency) in seen for name in names[id(model)])
+    }
+    assert missing == set()

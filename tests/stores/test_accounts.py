@@ -169,3 +169,12 @@ class Schedule(RuleBasedStateMachine):
 
 TestSchedule = Schedule.TestCase
 TestSchedule.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+async def test_a_window_that_has_begun_before_the_clock_was_set_back_knows_what_it_cost(accounts):
+    clock, day = PushedClock(), budget(1)
+    tomorrow = day.window(clock.now())[1]
+    accounts.load(day, clock.now(), 3, {tomorrow: 7})
+    assert [state.settled for state in await accounts.states([day], clock.now())] == [3]
+    assert [state.settled for state in await accounts.states([day], tomorrow)] == [7]
+    assert accounts.window(day, clock.now()) == tomorrow  # set back, it stays in the later window

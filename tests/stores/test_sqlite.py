@@ -165,8 +165,10 @@ async def test_a_budget_that_was_away_for_a_while_misses_nothing(path):
 
 async def test_two_processes_cannot_serve_from_one_file(path):
     async with opened(path):
+        second = SqliteLedger(path)
         with pytest.raises(StoreDown, match="in use by another"):
-            SqliteLedger(path).start()
+            second.start()
+        await second.stop()  # as a process does that could not start
     async with opened(path):
         pass
 

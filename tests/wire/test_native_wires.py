@@ -9,19 +9,23 @@ from router.core.catalog import Quirks
 from router.core.sse import data_of, events
 from router.dialects import DIALECTS
 from router.dialects.openai_speak import OpenAISpeaker
-from router.dialects.turn import Heard, Turn
+from router.dialects.turn import Heard, Lines, Turn
 from router.vendors import find
 
 HERE = Path(__file__).parent
 WIRES = {  # folder → (dialect, vendor whose quirks hold)
     "anthropic": ("anthropic", "anthropic"),
     "gemini": ("gemini", "google"),
+    "hunyuan_native": ("hunyuan", "tencent"),
+    "ollama_native": ("ollama", "ollama"),
+    "qianfan_v1": ("qianfan", "baidu"),
+    "openai_responses": ("responses", "openai"),
 }
 COST = b'"cost":0.000013'
 
 
-def files(pattern):
-    found = [file for folder in WIRES for file in sorted((HERE / folder).glob(pattern))]
+def files(*patterns):
+    found = [file for folder in WIRES for pattern in patterns for file in sorted((HERE / folder).glob(pattern))]
     return pytest.mark.parametrize("file", found, ids=lambda file: f"{file.parent.name}/{file.name}")
 
 
@@ -38,7 +42,7 @@ def through(file, pieces):
     """(the reader, what an OpenAI client got)."""
     dialect, quirks = wire(file)
     speaker = OpenAISpeaker("m", 1_790_000_000, lambda _: COST, wants_usage=True)
-    turn = Turn(dialect.listener(quirks), speaker)
+    turn = Turn(dialect.listener(quirks), speaker, Lines() if dialect.lines else None)
     return turn, b"".join(turn.feed(piece) for piece in pieces) + turn.finish()
 
 
@@ -125,7 +129,7 @@ def test_an_error_is_whose_fault_it_says(file):
     assert failure.fault == told["expect"]["error_class"], failure
 
 
-STREAMS = files("stream*.sse")
+STREAMS = files("stream*.sse", "stream*.ndjson")
 
 
 def expected_of(file):
@@ -168,7 +172,9 @@ def test_a_stream_is_the_same_however_it_is_cut(file):
 def test_a_stream_is_the_same_with_other_line_ends(file):
     raw = file.read_bytes()
     _, out = through(file, [raw])
-    for ends in (b"\r\n", b"\r"):
+    for ends in (
+        (b"\r\n", b"\r") if file.suffix == ".sse" else (b"\r\n",)
+    ):  # JSON lines end with LF, whatever precedes it
         other = raw.replace(b"\n", ends)
         assert through(file, [other])[1] == out
         assert through(file, [other[i : i + 7] for i in range(0, len(other), 7)])[1] == out

@@ -142,6 +142,29 @@ const checks = {
     const error = await raises(OpenAI.InternalServerError, 502, "upstream_error", request);
     assert.deepEqual(error.error.attempts.map((one) => one.model).sort(), ["claude-sonnet-4-5", "gpt-4o"]);
   },
+  async "a response, native and turned, with its usage and its cost"() {
+    for (const model of ["gpt-4o-mini", "claude-sonnet-4-5", "qwen-plus"]) {
+      const response = await client.responses.create({ model, input: "out=7 in=31" });
+      assert.ok(response.output_text);
+      assert.deepEqual([response.usage.input_tokens, response.usage.output_tokens], [31, 7]);
+      assert.ok(response.usage.cost > 0);
+    }
+  },
+  async "the helper for streams of responses, with a call"() {
+    const own = tools.map(({ function: told }) => ({ type: "function", strict: false, ...told }));
+    for (const model of ["gpt-4o-mini", "claude-sonnet-4-5", "qwen-plus"]) {
+      const asked = { model, input: "both tools", tools: own, tool_choice: "required" };
+      const final = await client.responses.stream(asked).finalResponse();
+      const calls = final.output.filter((item) => item.type === "function_call");
+      assert.deepEqual(calls.map((call) => call.name), ["get_weather", "get_time"]);
+      assert.ok("city" in JSON.parse(calls[0].arguments));
+    }
+  },
+  async "a response that cannot be carried names the field"() {
+    const request = client.responses.create({ model: "qwen-plus", input: "hi", previous_response_id: "resp_1" });
+    const error = await raises(OpenAI.BadRequestError, 400, "invalid_request", request);
+    assert.match(error.message, /`previous_response_id`/);
+  },
   async "a leaving client ends its stream"() {
     const stream = await client.chat.completions.create(chat("out=500 gap=1", { model: "gpt-4o", stream: true }));
     for await (const chunk of stream) if (chunk.choices[0].delta.content) break;
