@@ -71,15 +71,43 @@ MESSAGES = {
     "metadata": {"user_id": "u"}, "stop_sequences": ["END"], "temperature": 1, "top_k": 5, "top_p": 0.9, "stream": False,
     "context_management": {"edits": []}, "service_tier": "auto", "farebox": {"dry_run": False},
 }  # fmt: skip
+RESPONSES = {
+    "model": "auto",
+    "instructions": "Be terse.",
+    "input": [
+        {"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "hi"},
+            {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}", "detail": "low"},
+        ]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "content": []},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "wait", "annotations": []}]},
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"city": "a"}'},
+        {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+        {"role": "user", "content": "and?"},
+    ],
+    "tools": [{"type": "function", "name": "f", "description": "d", "parameters": TOOL, "strict": True}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "text": {"format": {"type": "json_schema", "name": "n", "schema": TOOL}, "verbosity": "low"},
+    "reasoning": {"effort": "low", "summary": "auto"}, "max_output_tokens": 50, "temperature": 0.5, "top_p": 0.5,
+    "parallel_tool_calls": True, "store": False, "stream": False, "metadata": {"a": "b"}, "user": "u", "include": [],
+    "service_tier": "auto", "farebox": {"dry_run": False},
+}  # fmt: skip
 COMPLETION = {"model": "auto", "prompt": ["a", "b"], "max_tokens": 5, "n": 1, "best_of": 1, "stream": False}
 EMBEDDING = {"model": "auto", "input": ["a", [1, 2]], "encoding_format": "float", "dimensions": 5}
-ASKED = {"chat/completions": CHAT, "messages": MESSAGES, "completions": COMPLETION, "embeddings": EMBEDDING}
+DIALECTS = ("openai", "anthropic", "gemini", "responses")
+ASKED = {
+    "chat/completions": CHAT,
+    "messages": MESSAGES,
+    "responses": RESPONSES,
+    "completions": COMPLETION,
+    "embeddings": EMBEDDING,
+}
 
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory):
     made = {}
-    for dialect in ("openai", "anthropic", "gemini"):
+    for dialect in DIALECTS:
         vendors = {"check": {"dialect": dialect, "base_url": "http://127.0.0.1:1", "api_key": "sk-vendor"}}
         teams = {"search": {"models": ["small"], "budgets": [{"limit": 1000, "per": "day"}]}}
         routes = {"auto": {"models": ["small"]}}
@@ -104,7 +132,7 @@ async def asked(snapshot, endpoint, raw):
     return error
 
 
-@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("endpoint", ASKED)
 def test_any_body_is_sent_or_refused_as_the_clients_fault(endpoint, dialect, snapshots, caplog):
     caplog.set_level(logging.ERROR)
@@ -127,8 +155,8 @@ def test_any_body_is_sent_or_refused_as_the_clients_fault(endpoint, dialect, sna
     check()
 
 
-@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
-@pytest.mark.parametrize("endpoint", ["chat/completions", "messages"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("endpoint", ["chat/completions", "messages", "responses"])
 async def test_each_node_of_a_body_may_be_any_type(endpoint, dialect, snapshots):
     """Every node in turn, by a value of every type: what is refused names its field."""
     silent = set()
