@@ -143,7 +143,7 @@ async def models(request: web.Request) -> web.Response:
     try:
         caller = _caller(request)
     except RouterError as error:
-        return show(error)
+        return show(error, None, _spoken(request))
     farebox = request.app[FAREBOX]
     return json(openai.show_models(farebox.snapshot.catalog.allowed(caller), farebox.snapshot.loaded_at))
 
@@ -157,7 +157,7 @@ async def model(request: web.Request) -> web.Response:
         if name not in farebox.snapshot.catalog.allowed(caller):
             raise NoSuchModel(f"no route or model {name!r} for this key", param="model")
     except RouterError as error:
-        return show(error)
+        return show(error, None, _spoken(request))
     return json(openai.show_model(name, farebox.snapshot.loaded_at))
 
 
@@ -192,7 +192,13 @@ async def metrics(request: web.Request) -> web.Response:
 async def unknown(request: web.Request) -> web.Response:
     """A path or a method that is none of the API's, in the caller's dialect."""
     error = NoSuchPath(f"{request.method} {request.path} is not an endpoint of Farebox")
-    return show(error)
+    return show(error, None, _spoken(request))
+
+
+def _spoken(request: web.Request) -> Endpoint:
+    """An endpoint whose dialect the client speaks, where the path is none or that of several dialects."""
+    anthropics = "anthropic-version" in request.headers or request.path.startswith("/v1/messages")
+    return "messages" if anthropics else "chat/completions"
 
 
 def routes() -> list[web.RouteDef]:

@@ -177,7 +177,7 @@ def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int, services: Se
         return ()
     if fault is Fault.CONTEXT_TOO_LONG:
         plans = tuple(plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0))
-    elif fault in CALLERS_FAULT:
+    elif tally.failure and tally.failure.callers:
         return ()
     if (
         fault in OF_THE_KEY
@@ -193,7 +193,7 @@ def _every_attempt_failed(failed: list[Tally]) -> RouterError:
     """One error for all attempts, each named; the caller's own fault keeps the vendor's message."""
     failures = [tally.failure or Failure(Fault.SERVER, "no answer") for tally in failed]
     last = failures[-1]
-    if last.callers:
+    if last.fault in CALLERS_FAULT:
         kind = {Fault.CONTEXT_TOO_LONG: ContextTooLong, Fault.CONTENT_FILTERED: ContentFiltered}
         return kind.get(last.fault, InvalidRequest)(last.message, details=_told(failed))
     named = "; ".join(

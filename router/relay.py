@@ -140,6 +140,8 @@ def _call(chat: ChatRequest, tally: Tally, key: str, now: int) -> UpstreamCall:
 def _must_cap(chat: ChatRequest, tally: Tally) -> bool:
     """Whether the vendor has to be told the output cap, because it would not keep to it by itself."""
     who = tally.plan.capped_by
+    if who == "model" and chat.output_cap is not None:  # the client asks for more than this model may be asked for
+        return True
     if chat.endpoint == "embeddings" or who in {"client", "model", "window"}:
         return False
     return who != "default" or bool(tally.attempt.holds)

@@ -232,14 +232,19 @@ class Conversation:
     def caller(self):
         return next(iter(self.snapshot.callers.values()))
 
-    async def ask(self, reply=None, endpoint="chat/completions", headers=None, **body):
-        """Send one request and wait until its money is settled."""
+    async def ask(self, reply=None, endpoint="chat/completions", headers=None, raw=None, **body):
+        """Send one request, or the bytes of one, and wait until its money is settled."""
         reply = reply or KeptReply()
         said = {"input": "hello"} if endpoint == "responses" else {"messages": [{"role": "user", "content": "hello"}]}
         body = {"model": "auto", **said, **body}
         self.asked.append(body)
         inbound = Inbound(
-            f"fb-{len(self.asked)}", endpoint, jsonio.dumps(body), headers or {}, self.caller, self.clock.seconds()
+            f"fb-{len(self.asked)}",
+            endpoint,
+            jsonio.dumps(body) if raw is None else raw,
+            headers or {},
+            self.caller,
+            self.clock.seconds(),
         )
         try:
             await serve(inbound, reply, self.snapshot, self.services)

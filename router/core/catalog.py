@@ -44,6 +44,18 @@ class Quirks:
     """Other names that it has for parameters."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """The least and most that it accepts for a number; what is outside is brought inside, not refused."""
+    model_ranges: tuple[tuple[str, Mapping[str, tuple[float, float]]], ...] = ()
+    """(prefix of a model's name, the narrower ranges that it has)."""
+    refuses: tuple[tuple[str, frozenset[str]], ...] = ()
+    """(prefix of a model's name, parameters that it refuses or ignores): it cannot serve a request that has one of them."""
+    choices: frozenset[str] | None = None
+    """The values of `tool_choice` that it knows, an object by its type; None: all."""
+    joins_texts: bool = False
+    """Whether a content of text parts has to be one string."""
+    call_ids: int | None = None
+    """The length that ids of tool calls must have, of letters and digits only; others are replaced, in call and result alike."""
+    plain_unthinking: str = ""
+    """Pattern of the names of models that think unless told otherwise, and can only be streamed then."""
 
     # What it answers
 

@@ -37,11 +37,13 @@ class Failure:
     status: int | None = None
     code: str | None = None
     retry_after_s: float | None = None
+    models_own: bool = False
+    """Whether it is only that this model cannot do what was asked, and another may."""
 
     @property
     def callers(self) -> bool:
         """Whether another vendor would refuse it too, so that there is no point in asking."""
-        return self.fault in CALLERS_FAULT
+        return self.fault in CALLERS_FAULT and not self.models_own
 
     def __str__(self) -> str:
         status = f"{self.status} " if self.status else ""

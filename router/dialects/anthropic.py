@@ -12,8 +12,9 @@ from router.core import jsonio
 from router.core.catalog import ChatRequest
 from router.core.errors import InvalidRequest, RouterError
 from router.core.tokens import chat_prompt
-from router.dialects.fields import flag, integer, parse, text_of
+from router.dialects.fields import flag, integer, parse, string, text_of
 from router.dialects.openai import MAX_MESSAGES
+from router.dialects.shape import message_options
 from router.dialects.wishes import read_wishes
 
 KINDS = {
@@ -98,6 +99,7 @@ def to_hub(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     """
     stays = [f"`{name}`" for name in body if name not in CARRIED and body[name] is not None]
+    message_options(body)
     messages = _messages(body, stays)
     hub: dict[str, Any] = {"model": body["model"], "messages": messages}
     for name in ("stream", "temperature", "top_p", "top_k"):
@@ -137,12 +139,14 @@ def _messages(body: Mapping[str, Any], stays: list[str]) -> list[dict[str, Any]]
         out.append({"role": "system", "content": text_of(system, "system")})
     for i, message in enumerate(told):
         at = f"messages[{i}]"
-        if not isinstance(message, dict) or message.get("role") not in {"user", "assistant", "system"}:
+        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "system"):
             raise InvalidRequest(f"`{at}` must be an object with the `role` user or assistant", param=at)
         content = message.get("content")
         if isinstance(content, str):
             out.append({"role": message["role"], "content": content})
         elif isinstance(content, list) and all(isinstance(block, dict) for block in content):
+            for j, block in enumerate(content):
+                string(block.get("type"), f"{at}.content[{j}].type")
             say = _assistant if message["role"] == "assistant" else _user
             out += say(content, at, stays)
         else:
@@ -175,8 +179,10 @@ def _part(block: dict[str, Any], place: str) -> dict[str, Any] | None:
         if not isinstance(block.get("text"), str):
             raise InvalidRequest(f"`{place}.text` must be a string", param=f"{place}.text")
         return {"type": "text", "text": block["text"]}
-    if kind not in {"image", "document"} or not isinstance(source, dict):
+    if kind not in ("image", "document") or not isinstance(source, dict):
         return None
+    for name in ("type", "media_type", "data", "url"):
+        string(source.get(name), f"{place}.source.{name}")
     if source.get("type") == "text" and kind == "document":
         return {"type": "text", "text": str(source.get("data") or "")}
     if source.get("type") == "base64":
@@ -221,11 +227,16 @@ def _assistant(blocks: Sequence[dict[str, Any]], at: str, stays: list[str]) -> l
     for j, block in enumerate(blocks):
         kind = block.get("type")
         if kind == "text":
-            texts.append(str(block.get("text") or ""))
+            string(block.get("text"), f"{at}.content[{j}].text")
+            texts.append(block.get("text") or "")
         elif kind == "thinking":
             thoughts.append(str(block.get("thinking") or ""))
         elif kind == "tool_use":
-            function = {"name": block.get("name"), "arguments": jsonio.dumps(block.get("input") or {}).decode()}
+            string(block.get("name"), f"{at}.content[{j}].name")
+            string(block.get("id"), f"{at}.content[{j}].id")
+            if not isinstance(block.get("input"), dict | None):
+                raise InvalidRequest(f"`{at}.content[{j}].input` must be an object", param=f"{at}.content[{j}].input")
+            function = {"name": block.get("name") or "", "arguments": jsonio.dumps(block.get("input") or {}).decode()}
             calls.append({"id": block.get("id"), "type": "function", "function": function})
         elif kind != "redacted_thinking":  # which nobody but its author can read
             stays.append(f"`{at}.content[{j}]` of type {kind}")
@@ -248,6 +259,9 @@ def _tools(tools: Any, stays: list[str]) -> list[dict[str, Any]]:
         if tool.get("type", "custom") != "custom":
             stays.append(f"`tools[{i}]`, Anthropic's own {tool['type']}")
             continue
+        string(tool.get("description"), f"tools[{i}].description")
+        if not isinstance(tool.get("input_schema"), dict | None):
+            raise InvalidRequest(f"`tools[{i}].input_schema` must be an object", param=f"tools[{i}].input_schema")
         function = {"name": tool["name"], "parameters": tool.get("input_schema") or {"type": "object"}}
         if tool.get("description"):
             function["description"] = tool["description"]

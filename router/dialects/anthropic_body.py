@@ -69,12 +69,40 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
         thinking = body.get("thinking")
         if isinstance(thinking, dict) and isinstance(budget := thinking.get("budget_tokens"), int):
             if body["max_tokens"] <= LEAST_THINKING:  # no room is left for the least that may be thought
-                del body["thinking"]
+                _do_not_think(body)
             elif budget >= body["max_tokens"]:
                 body["thinking"] = {**thinking, "budget_tokens": body["max_tokens"] - 1}
     if any(_is_foreign(block) for message in body["messages"] for block in _blocks(message)):
-        body["messages"] = [_without_foreign(message) for message in body["messages"]]
+        own = [_without_foreign(message) for message in body["messages"]]
+        body["messages"] = [message for message in own if message.get("content") != []]  # which is refused
+    if _began_without_thoughts(body):
+        _do_not_think(body)
     return jsonio.dumps(body)
+
+
+def _began_without_thoughts(body: Mapping[str, Any]) -> bool:
+    """Whether a turn goes on, after its tools, that another vendor began or that did not begin with a thought, where a
+    budget for thinking is refused (docs.anthropic.com/en/docs/build-with-claude/extended-thinking, 2026-11).
+    """
+    thinking = body.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+        return False
+    *earlier, last = body["messages"]
+    within = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in _blocks(last))
+    turn = next((message for message in reversed(earlier) if message.get("role") == "assistant"), None)
+    if not within or turn is None:
+        return False
+    first = next(iter(_blocks(turn)), None)
+    return not isinstance(first, dict) or first.get("type") not in ("thinking", "redacted_thinking")
+
+
+def _do_not_think(body: dict[str, Any]) -> None:
+    """Take thinking out, and what has a meaning only beside it."""
+    del body["thinking"]
+    managed = body.get("context_management")
+    if isinstance(managed, dict) and isinstance(edits := managed.get("edits"), list):
+        kept = [edit for edit in edits if not (isinstance(edit, dict) and "thinking" in str(edit.get("type")))]
+        body["context_management"] = {**managed, "edits": kept}
 
 
 def _blocks(message: Any) -> Sequence[Any]:

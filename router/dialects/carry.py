@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from router.dialects.shape import oddity
+
 # What says nothing: the same as leaving the field out (OpenAI's own defaults).
 DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -55,6 +57,8 @@ class Carries:
 
     def refusal(self, hub: Mapping[str, Any]) -> str:
         """Why this wire cannot carry a request; "" if it can."""
+        if odd := oddity(hub):
+            return odd
         for name, value in hub.items():
             if value is None or name in self.fields or name in self.own or name in HINTS or name in self.dropped:
                 continue

@@ -19,10 +19,13 @@ BY_STATUS: Mapping[int, Fault] = {
     404: Fault.NOT_FOUND,
     408: Fault.TIMEOUT,
     429: Fault.RATE_LIMITED,
+    451: Fault.CONTENT_FILTERED,
     503: Fault.OVERLOADED,
     504: Fault.TIMEOUT,
     529: Fault.OVERLOADED,
 }
+
+LONGEST_WAIT_S = 86_400.0  # a vendor that says more has not said it for this request
 
 Phrases = tuple[tuple[str, Fault], ...]
 
@@ -82,5 +85,5 @@ def wait(headers: Mapping[str, str]) -> float | None:
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(name, "")
         if value.isascii() and value.replace(".", "", 1).isdigit():
-            return float(value) / unit
+            return min(float(value) / unit, LONGEST_WAIT_S)
     return None

@@ -49,6 +49,12 @@ def integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | No
     return value
 
 
+def string(value: Any, at: str) -> None:
+    """A string or nothing."""
+    if not isinstance(value, str | None):
+        raise InvalidRequest(f"`{at}` must be a string", param=at)
+
+
 def text_of(value: Any, name: str) -> str:
     """A text that may be written as a string or as an array of text parts."""
     if isinstance(value, str):

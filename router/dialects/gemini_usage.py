@@ -10,7 +10,7 @@ from typing import Any
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import Usage, count, minus
-from router.dialects.faults import classify, read_error, wait
+from router.dialects.faults import LONGEST_WAIT_S, classify, read_error, wait
 
 # Reasons of an ErrorInfo (google/api/error_reason.proto) and statuses (google/rpc/code.proto). RESOURCE_EXHAUSTED is told by
 # its quota. The troubleshooting page has FAILED_PRECONDITION for projects that may not use the API where they are.
@@ -84,7 +84,7 @@ def _delay(details: list[dict[str, Any]]) -> float | None:
     for item in details:
         told = item.get("retryDelay")
         if isinstance(told, str) and told.endswith("s") and told[:-1].replace(".", "", 1).isdecimal():
-            return float(told[:-1])
+            return min(float(told[:-1]), LONGEST_WAIT_S)
     return None
 
 

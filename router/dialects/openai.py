@@ -12,6 +12,7 @@ from router.core.catalog import ChatRequest, Endpoint, Model, Quirks
 from router.core.errors import InvalidRequest, RouterError
 from router.core.tokens import Prompt, chat_prompt
 from router.dialects.fields import flag, integer, parse
+from router.dialects.openai_suit import suited, unthinking
 from router.dialects.sent import Sent, credential, deployed
 from router.dialects.wishes import read_wishes
 
@@ -147,6 +148,10 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
         _adapt(body, model)
     elif not quirks.signatures_back and chat.endpoint == "chat/completions":
         body["messages"] = _unsigned(body["messages"])
+    if chat.endpoint != "completions" and "messages" in body:
+        body["messages"] = suited(body["messages"], quirks)
+    if not chat.stream and unthinking(model) and (chat.hub is not None or body.get("enable_thinking") is None):
+        body["enable_thinking"] = False
     if not quirks.asks_stream_usage:
         body.pop("stream_options", None)
     elif chat.stream:
@@ -155,14 +160,16 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
         if name in body:
             value = body.pop(name)
             body.setdefault(own, value)
-    keep_in_range(body, quirks)
+    keep_in_range(body, model)
     _limit(body, chat, quirks, cap)
     return jsonio.dumps(body)
 
 
-def keep_in_range(body: dict[str, Any], quirks: Quirks) -> None:
+def keep_in_range(body: dict[str, Any], model: Model) -> None:
     """Bring numbers that the vendor would refuse to the nearest that it takes."""
-    for name, (least, most) in quirks.ranges.items():
+    quirks = model.access.vendor.quirks
+    own = next((own for prefix, own in quirks.model_ranges if model.wire_name.startswith(prefix)), {})
+    for name, (least, most) in {**quirks.ranges, **own}.items():
         value = body.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value <= most:
             body[name] = least if value < least else most

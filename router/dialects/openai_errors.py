@@ -36,6 +36,8 @@ FAULTS: Mapping[str, Fault] = {
     "bio_policy": Fault.CONTENT_FILTERED,
     "misalignment_policy_violation": Fault.CONTENT_FILTERED,
 }
+# What one model refuses and the next may do: OpenAI's for parameters of other models, Groq's for a call that its model botched.
+OF_THE_MODEL = frozenset({"unsupported_parameter", "unsupported_value", "tool_use_failed"})
 # The servers that people run themselves have no better code for it (vLLM, recorded in Qwen-Agent #759).
 PHRASES = (("maximum context length", Fault.CONTEXT_TOO_LONG),)
 
@@ -54,9 +56,9 @@ def failure_of(told: Any, status: int, headers: Mapping[str, str], quirks: Quirk
         return None
     code, kind, message = said
     fault = classify(code, kind, message, status, quirks, FAULTS, PHRASES)
-    return Failure(
-        fault, str(message) if message else "no message", status, None if code is None else str(code), wait(headers)
-    )
+    name = None if code is None else str(code)
+    own = fault is Fault.BAD_REQUEST and name in OF_THE_MODEL
+    return Failure(fault, str(message) if message else "no message", status, name, wait(headers), own)
 
 
 def finish_failure(reply: Mapping[str, Any], quirks: Quirks) -> Failure | None:

@@ -42,6 +42,7 @@ from router.dialects.openai_listen import OpenAIListener
 from router.dialects.openai_plain import Plain
 from router.dialects.openai_speak import OpenAISpeaker
 from router.dialects.openai_stream import Tap
+from router.dialects.openai_suit import unsuited
 from router.dialects.pieces import Bill, Listener, Speaker
 from router.dialects.qianfan_listen import QianfanListener
 from router.dialects.responses_listen import ResponsesListener
@@ -220,13 +221,14 @@ def cannot(chat: ChatRequest, model: Model) -> str:
     """Why a model's wire cannot carry a request; "" if it can."""
     dialect, native = wire_of(model, chat.endpoint)
     if native:
-        return dialect.unaccountable(chat, model.access.vendor.quirks)
+        refused = unsuited(chat, model) if chat.endpoint == "chat/completions" else ""
+        return refused or dialect.unaccountable(chat, model.access.vendor.quirks)
     if CLIENTS[chat.endpoint].speaker is None:
         return f"its wire has no {chat.endpoint}"
     if chat.stays:
         return f"{chat.stays} cannot be carried to another wire"
     try:
-        return dialect.cannot(chat)
+        return dialect.cannot(chat) or (unsuited(chat, model) if dialect is DIALECTS["openai"] else "")
     except ODD as error:
         return f"it is too odd to be carried to another wire ({type(error).__name__})"
 

@@ -47,7 +47,7 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
         body = patch(chat, model, cap if must else None)
     else:
         body = translate(chat, model, cap if must else None)
-    keep_in_range(body, access.vendor.quirks)
+    keep_in_range(body, model)
     headers = credential(access.vendor.quirks.key_header or "Authorization", key)
     return Sent(deployed(access.base_url, "/responses"), headers, jsonio.dumps(body))
 

@@ -21,6 +21,9 @@ FAULTS = {
     "AccessDenied": Fault.PERMISSION,
     "ModelNotOpen": Fault.PERMISSION,
     "InvalidEndpointOrModel": Fault.NOT_FOUND,
+    "ModelAccountRpmRateLimitExceeded": Fault.RATE_LIMITED,
+    "ModelAccountTpmRateLimitExceeded": Fault.RATE_LIMITED,
+    "ModelAccountIpmRateLimitExceeded": Fault.RATE_LIMITED,
     "RateLimitExceeded": Fault.RATE_LIMITED,  # .EndpointRPMExceeded, .EndpointTPMExceeded
     "ServerOverloaded": Fault.OVERLOADED,
 }
@@ -28,6 +31,7 @@ FAULTS = {
 QUIRKS = Quirks(
     faults=FAULTS,
     phrases=(("exceeds the maximum length", Fault.CONTEXT_TOO_LONG),),
+    refuses=(("", frozenset({"n"})),),
     thinking=(("doubao-seed", "type"),),
 )
 

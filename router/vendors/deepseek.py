@@ -15,6 +15,7 @@ VENDOR = Vendor(
         faults={"rate_limit_reached": Fault.RATE_LIMITED},
         phrases=(("content exists risk", Fault.CONTENT_FILTERED),),
         finishes={"insufficient_system_resource": Fault.OVERLOADED},
+        refuses=(("", frozenset({"n"})),),  # ignored
         thinking=(("", "type"),),
         thoughts_back=True,
     ),

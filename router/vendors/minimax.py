@@ -32,6 +32,7 @@ VENDOR = Vendor(
     currency="CNY",
     quirks=Quirks(
         ranges={"temperature": (0.01, 1), "top_p": (0.01, 1)},
+        refuses=(("", frozenset({"n", "presence_penalty", "frequency_penalty", "logit_bias"})),),  # ignored
         faults=FAULTS,
         phrases=(("context window exceeds limit", Fault.CONTEXT_TOO_LONG),),
         verdict=("base_resp.status_code", "base_resp.status_msg"),

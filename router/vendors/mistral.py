@@ -1,6 +1,7 @@
 """Mistral (docs.mistral.ai). Usage comes in the finish chunk unasked; older versions answer 422 to `stream_options`.
 
 Errors stand at the top level, with telling types, or as `detail` (vercel/ai's mistral-error.ts and recordings, 2026-11).
+Ids of tool calls are nine letters or digits; those of an earlier turn at another vendor are not (general knowledge).
 `num_cached_tokens` is an engine's counter (prompt less one on every answer), no discount, and is not read.
 """
 
@@ -14,6 +15,7 @@ VENDOR = Vendor(
     quirks=Quirks(
         one_cap_field=True,
         asks_stream_usage=False,
+        call_ids=9,
         renamed={"seed": "random_seed"},
         faults={
             "rate_limited": Fault.RATE_LIMITED,

@@ -29,6 +29,6 @@ VENDOR = Vendor(
     name="tencent",
     base_url="https://api.hunyuan.cloud.tencent.com/v1",
     currency="CNY",
-    quirks=Quirks(faults=FAULTS, finishes={"sensitive": Fault.CONTENT_FILTERED}),
+    quirks=Quirks(faults=FAULTS, finishes={"sensitive": Fault.CONTENT_FILTERED}, refuses=(("", frozenset({"n"})),)),
     also=(Wire("hunyuan", "https://hunyuan.tencentcloudapi.com", tail=".tencentcloudapi.com"),),
 )

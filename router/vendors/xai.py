@@ -18,6 +18,7 @@ QUIRKS = Quirks(
         ("safety_check", Fault.CONTENT_FILTERED),
         ("no credits", Fault.QUOTA_EXHAUSTED),
     ),
+    refuses=(("grok-4", frozenset({"presence_penalty", "frequency_penalty", "stop", "reasoning_effort"})),),
     cost_field=("cost_in_usd_ticks", 10),
     searches_at="num_sources_used",
 )

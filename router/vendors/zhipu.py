@@ -1,7 +1,7 @@
 """Zhipu (GLM), China site (docs.bigmodel.cn). International accounts: https://api.z.ai/api/paas/v4 and `currency: USD`.
 
 Codes from docs.z.ai/api-reference/api-code (2026-11): money, plans and overload come as 429 too. temperature and top_p lie
-strictly between 0 and 1; zai-sdk brings them to 0.01 and 0.99 as here. Responses have an address of
+strictly between 0 and 1; zai-sdk brings them to 0.01 and 0.99 as here. Of `tool_choice` it knows `auto` only. Responses have an address of
 their own, which `dialect: responses` chooses.
 """
 
@@ -25,6 +25,10 @@ FAULTS = {
 QUIRKS = Quirks(
     one_cap_field=True,
     thinking=(("glm-4.5", "type"), ("glm-4.6", "type"), ("glm-4.7", "type"), ("glm-5", "type")),
+    refuses=(
+        ("", frozenset({"n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "logit_bias"})),
+    ),
+    choices=frozenset({"auto"}),
     ranges={"temperature": (0.01, 0.99), "top_p": (0.01, 0.99)},
     faults=FAULTS,
     finishes={

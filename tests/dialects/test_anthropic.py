@@ -189,7 +189,10 @@ async def test_a_stream_that_breaks_off_is_charged_the_prompt_it_reported_and_th
         ({"response_format": {"type": "json_object"}}, "`response_format` of type json_object"),
         ({"made_up": 1}, "`made_up`"),
         ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "`messages[0].role`"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "`messages[0].content[0]`"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+            "`messages[0].content[0]`",
+        ),
     ],
 )
 async def test_what_cannot_be_carried_is_refused_by_its_name_and_holds_nothing(tmp_path, body, named):
@@ -326,6 +329,38 @@ async def test_thoughts_that_another_vendor_had_are_not_sent_to_anthropic(tmp_pa
     messages = [{"role": "assistant", "content": thoughts}, {"role": "user", "content": "go on"}]
     await talk.ask(endpoint="messages", max_tokens=64, messages=messages)
     assert talk.sent[0]["messages"][0]["content"] == thoughts[1:]
+
+
+async def test_a_turn_that_another_vendor_began_goes_on_without_a_budget_for_thinking(tmp_path):
+    """Anthropic refuses a budget where the turn of the tools did not begin with a thought of its own."""
+    use = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "7"}]}
+    theirs = {"type": "thinking", "thinking": "hm", "signature": "farebox."}
+    own = {"type": "thinking", "thinking": "hm", "signature": "EqQB"}
+    enabled = {"type": "enabled", "budget_tokens": 1024}
+    clear = {"edits": [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]}
+    for turn, thinking, thinks in (
+        ([theirs, use], enabled, False),
+        ([use], enabled, False),
+        ([own, use], enabled, True),
+        ([use], {"type": "adaptive"}, True),
+    ):
+        talk = anthropic(tmp_path, message({"type": "text", "text": "x"}))
+        messages = [{"role": "user", "content": "go"}, {"role": "assistant", "content": turn}, result]
+        await talk.ask(
+            endpoint="messages", max_tokens=3000, thinking=thinking, messages=messages, context_management=clear
+        )
+        assert ("thinking" in talk.sent[0]) is thinks
+        assert len(talk.sent[0]["context_management"]["edits"]) == (2 if thinks else 1)
+    talk = anthropic(tmp_path, message({"type": "text", "text": "x"}))
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": [theirs]},
+        {"role": "user", "content": "b"},
+    ]
+    await talk.ask(endpoint="messages", max_tokens=3000, thinking=enabled, messages=messages)
+    assert [told["role"] for told in talk.sent[0]["messages"]] == ["user", "user"]
+    assert talk.sent[0]["thinking"] == enabled
 
 
 async def test_a_service_tier_that_is_asked_for_is_held_and_charged_at_its_price(tmp_path):
