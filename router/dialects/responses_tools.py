@@ -1,6 +1,6 @@
 """Tools on the Responses wire: those of the client, which the hub knows too, and those that a vendor itself runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router.core.catalog import ChatRequest, Quirks
@@ -85,14 +85,24 @@ def has_a_fee(chat: ChatRequest, quirks: Quirks) -> str:
     """
     if chat.endpoint != "responses" or quirks.cost_field is not None:
         return ""
-    told = chat.body.get("tools")
-    for i, tool in enumerate(told if isinstance(told, list) else ()):
-        if (kind := str(tool.get("type"))) not in WITHOUT_A_FEE and not _is_local(tool):
-            return f"`tools[{i}]` of type {kind} has a fee that no usage tells and no price has"
+    for at, tools in _tools(chat.body):
+        for i, tool in enumerate(tools if isinstance(tools, list) else ()):
+            kind = str(tool.get("type")) if isinstance(tool, dict) else ""
+            if kind not in WITHOUT_A_FEE and not (kind == "shell" and _is_local(tool)):
+                return f"`{at}[{i}]` of type {kind} has a fee that no usage tells and no price has"
     return ""
+
+
+def _tools(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(where, the tools there): the request's own, and those that an item adds."""
+    yield "tools", body.get("tools")
+    items = body.get("input")
+    for i, item in enumerate(items if isinstance(items, list) else ()):
+        if item.get("type") == "additional_tools":
+            yield f"input[{i}].tools", item.get("tools")
 
 
 def _is_local(tool: Mapping[str, Any]) -> bool:
     """A shell of the client's own, not in a container that is rented."""
     place = tool.get("environment")
-    return tool.get("type") == "shell" and isinstance(place, dict) and place.get("type") == "local"
+    return isinstance(place, dict) and place.get("type") == "local"

@@ -308,6 +308,23 @@ async def test_a_vendor_that_has_this_wire_besides_its_own_is_sent_what_came(tmp
     assert talk.sent[0] == {"model": "small", "input": window, "max_output_tokens": 20}
 
 
+@pytest.mark.parametrize(
+    ("vendor", "url"),
+    [
+        ("openai", "https://api.openai.com/v1/responses"),
+        ("xai", "https://api.x.ai/v1/responses"),
+        ("bytedance", "https://ark.cn-beijing.volces.com/api/v3/responses"),
+        ("baidu", "https://qianfan.baidubce.com/v2/responses"),
+        ("zhipu", "https://open.bigmodel.cn/api/v1/responses"),
+    ],
+)
+async def test_a_vendor_is_asked_for_chats_on_this_wire_where_the_configuration_says_so(tmp_path, vendor, url):
+    vendors = {vendor: {"dialect": "responses", "api_key": "sk-v", "currency": "USD"}}
+    talk = Conversation(snapshot_of(tmp_path, vendors=vendors, models={"small": {"vendor": vendor}}), plain(words("x")))
+    await talk.ask(model="small")
+    assert talk.upstream.calls[0].url == url
+
+
 async def test_a_cap_that_the_budget_asks_for_is_told_in_this_wires_words(tmp_path):
     talk = native(tmp_path, plain(words("x")), teams={"search": {"budgets": [{"limit": "0.002", "per": "day"}]}})
     await talk.ask(endpoint="responses", model="small")
@@ -334,8 +351,11 @@ async def test_a_search_is_charged_and_a_tool_whose_fee_nobody_tells_is_refused(
         await talk.ask(endpoint="responses", model="small", tools=[{"type": "web_search"}])
     assert [(e.usage.searches, e.cost) for e in talk.ledger.closed] == [(1, 10_020_000), (3, 30_020_000)]
     assert talk.ledger.closed[0].attempt.bound.input_fresh == 100_000
-    with pytest.raises(InvalidRequest, match="code_interpreter has a fee"):
-        await talk.ask(endpoint="responses", model="small", tools=[{"type": "code_interpreter", "container": "c"}])
+    dear = [{"type": "code_interpreter", "container": "c"}]
+    added = [{"role": "user", "content": "x"}, {"type": "additional_tools", "role": "developer", "tools": dear}]
+    for body in ({"tools": dear}, {"input": added}):
+        with pytest.raises(InvalidRequest, match="code_interpreter has a fee"):
+            await talk.ask(endpoint="responses", model="small", **body)
 
 
 async def test_what_the_vendor_says_it_charges_is_charged_also_on_this_wire(tmp_path):

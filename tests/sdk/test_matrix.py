@@ -153,7 +153,9 @@ class Responses:
 
 @pytest.fixture(params=[Completions, Messages, Responses], ids=lambda client: client.__name__.lower())
 def client(request, farebox):
-    return request.param(farebox.url)
+    made = request.param(farebox.url)
+    yield made
+    made.client.close()
 
 
 @pytest.mark.parametrize("way", ["ask", "stream"])
@@ -175,22 +177,26 @@ def test_a_tool_is_called_with_an_object(client, model, way):
     assert completion > 0
 
 
-def test_anthropics_client_sees_errors_as_its_own(farebox, model):
-    client = anthropic.Anthropic(base_url=farebox.url, api_key="nobody", max_retries=0)
+@pytest.fixture
+def claude(farebox):
+    with anthropic.Anthropic(base_url=farebox.url, api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def test_anthropics_client_sees_errors_as_its_own(claude, model):
+    asked = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
     with pytest.raises(anthropic.AuthenticationError) as refused:
-        client.messages.create(model=model, max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+        claude.messages.create(**asked, extra_headers={"x-api-key": "nobody"})
     assert refused.value.body["error"]["type"] == "authentication_error"
-    client = anthropic.Anthropic(base_url=farebox.url, api_key=KEY, max_retries=0)
     with pytest.raises(anthropic.NotFoundError):
-        client.messages.create(model="nothing", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+        claude.messages.create(**{**asked, "model": "nothing"})
     with pytest.raises(anthropic.BadRequestError):
-        client.messages.create(model=model, max_tokens=9, messages=[])
+        claude.messages.create(**{**asked, "messages": []})
 
 
-def test_anthropics_client_counts_tokens(farebox, model):
-    client = anthropic.Anthropic(base_url=farebox.url, api_key=KEY, max_retries=0)
+def test_anthropics_client_counts_tokens(claude, model):
     asked = [{"role": "user", "content": "Why do prices fall?"}]
-    assert 5 < client.messages.count_tokens(model=model, messages=asked).input_tokens < 40
+    assert 5 < claude.messages.count_tokens(model=model, messages=asked).input_tokens < 40
 
 
 @pytest.fixture
