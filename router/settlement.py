@@ -315,6 +315,8 @@ class Settlement:
             return replace(told, output_text=plan.output_cap * plan.choices)
         count = await asyncio.to_thread(self.tokenizer.count, plan.model.counting.encoding, text)
         written = ceil(count * self.calibrator.factor(plan.model, text))
+        if not tally.capped:  # it kept to the cap that it was told: what is counted beyond that is the count's error
+            written = min(written, plan.output_cap * plan.choices)
         return replace(told, output_text=(told.output_text or 0) + max(0, written - told.output_total))
 
 

@@ -532,3 +532,13 @@ async def test_a_prompt_that_a_vendor_finds_too_long_goes_to_a_larger_window_and
     talk = Conversation(snapshot_of(tmp_path), too_long)
     with pytest.raises(ContextTooLong):
         await talk.ask()
+
+
+async def test_an_estimate_is_never_dearer_than_the_cap_that_the_vendor_kept(tmp_path):
+    talk = Conversation(
+        snapshot_of(tmp_path), answer(text="many more words than five tokens could be " * 9, usage=None)
+    )
+    await talk.ask(max_tokens=5)
+    (entry,) = talk.ledger.closed
+    assert (entry.outcome, entry.basis, entry.usage.output_text) == ("ok", "estimated", 5)
+    assert entry.cost <= entry.attempt.held
