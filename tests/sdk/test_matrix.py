@@ -9,7 +9,7 @@ import anthropic
 import openai
 import pytest
 from pydantic import BaseModel
-from support import FareboxProcess, demo_config
+from support import ROOT, FareboxProcess, demo_config
 
 MODELS = {  # one of each wire
     "openai": "qwen-plus",
@@ -286,3 +286,14 @@ def test_a_response_that_reaches_its_cap_is_incomplete(sdk, model):
     with sdk.responses.create(model=model, input="Tell me out=200", max_output_tokens=20, stream=True) as events:
         *_, last = events
     assert (last.type, last.response.incomplete_details.reason) == ("response.incomplete", "max_output_tokens")
+
+
+def test_the_table_of_the_documentation_has_every_wire_and_what_is_done_with_tools():
+    text = (
+        (ROOT / "docs/dialects.md").read_text().partition("## What is shown with real clients")[2].partition("\n## ")[0]
+    )
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    chosen = {wire: MODELS[wire] in CHOOSING for wire in MODELS}
+    assert {row[0].strip("`"): row[-1].startswith("chosen") for row in cells} == chosen
