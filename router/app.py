@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router.checkpoints import keep_checkpoint
 from router.clock import Clock
 from router.core.catalog import Caller
 from router.core.entry import Entry
@@ -35,6 +36,7 @@ from router.yamlfile import BadConfiguration
 
 log = logging.getLogger("farebox")
 
+CHECKPOINT_S = 3600.0  # how often the log tells how far the ledger has come, where nothing else is configured
 KEPT_DECISIONS = 2000  # for GET /admin/v1/decisions/{id} and the page
 
 
@@ -117,6 +119,7 @@ class Farebox:
         await warm
         self._stamp = self._stamped()
         self._own(self._watch())
+        self._own(self._checkpoints())
         self.ready = True
 
     async def stop(self) -> None:
@@ -127,6 +130,7 @@ class Farebox:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.settlement.drain(self.snapshot.settings.server.drain)
         await self.services.upstream.stop()
+        await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())
         await self.ledger.stop()
         self.tokenizer.close()
 
@@ -199,6 +203,13 @@ class Farebox:
             if stamp != self._stamp:
                 await self.reload()
                 self._stamp = stamp
+
+    async def _checkpoints(self) -> None:
+        """Write down now and then how far the ledger has come."""
+        while True:
+            settings = self.snapshot.settings.checkpoints
+            await keep_checkpoint(settings, self.ledger, self.clock.now())
+            await asyncio.sleep(settings.every if settings else CHECKPOINT_S)
 
     def _stamped(self) -> tuple[tuple[str, int, int], ...]:
         """Names, times and sizes of the files that the snapshot came from."""

@@ -194,6 +194,17 @@ class MockSettings(Strict):
     pace: float = Field(default=1.0, ge=0)
 
 
+class CheckpointSettings(Strict):
+    file: Path
+    every: Seconds = 3600.0
+    key: SecretStr | None = None
+
+    @property
+    def secret(self) -> str | None:
+        """What checkpoints are signed with; a blank key is none."""
+        return (self.key.get_secret_value() or None) if self.key is not None else None
+
+
 class Settings(Strict):
     """The whole file."""
 
@@ -202,6 +213,7 @@ class Settings(Strict):
     accounts: str | None = None
     currency: Currency = "USD"
     exchange_rates: dict[Currency, list[RateSettings]] = Field(default_factory=dict)
+    checkpoints: CheckpointSettings | None = None
     prices: list[str] = Field(default_factory=lambda: ["builtin"])
     vendors: dict[Name, VendorSettings] = Field(default_factory=dict)
     models: dict[Name, ModelSettings] = Field(default_factory=dict)

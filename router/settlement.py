@@ -288,6 +288,7 @@ class Settlement:
             free_tokens=charge.free_tokens,
             service_tier=tally.reader.service_tier if tally.reader else None,
             served=tally.served(usage) if basis == "reported" else "",
+            vendor_id=tally.vendor_id,
         )
 
     def _terms_now(self, tally: Tally) -> Terms:

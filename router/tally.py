@@ -27,6 +27,8 @@ OPERATIONS = {
 }
 
 
+MOST_NAME = 128  # characters of a vendor's name for an answer: the longest known have 60
+
 # In nano-units: a million of any currency for one answer is a misreading, and would not fit the ledger's integers.
 MOST_VENDOR_COST = 10**15
 
@@ -65,6 +67,15 @@ class Tally:
         """The charge that the vendor itself reports, in nano-units, if it can be believed."""
         own = self.reader.vendor_cost_nano if self.reader and self.reader.usage_final else None
         return own if own is not None and own <= MOST_VENDOR_COST else None
+
+    @property
+    def vendor_id(self) -> str | None:
+        """What the vendor calls its answer; where it has none, or none came, what its headers call the request."""
+        name = self.reader.id if self.reader else ""
+        headers = self.exchange.headers if self.exchange is not None else {}
+        name = name or headers.get("x-request-id") or headers.get("request-id") or ""
+        # without its lone surrogates, which JSON may hold and a store may not
+        return name.encode("utf-8", "replace").decode()[:MOST_NAME] or None
 
     def charge(self, usage: Usage, terms: Terms | None = None) -> Charge:
         """What the attempt costs: the vendor's own charge where it reports one, else by the terms it began with, or by

@@ -33,6 +33,7 @@ LAYERS = {
     "pricebook": (CORE | {"calendars", "priceentry", "yamlfile", "resources", ""}, {"pydantic"}),
     "settings": (CORE | {"pricebook", "priceentry", "yamlfile"}, {"pydantic"}),
     "snapshot": (PURE | {"", "settings", "pricebook", "priceentry", "yamlfile", "stores"}, set()),
+    "checkpoints": (CORE | {"settings", "stores"}, set()),
     "gate": (CORE | {"clock"}, set()),
     "quotas": (CORE | {"stores"}, set()),
     "metrics": (CORE | {"quotas", "snapshot", "stores"}, {"prometheus_client"}),

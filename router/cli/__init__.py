@@ -15,7 +15,7 @@ COMMANDS = {
     "explain": ("explain", "Say what would be chosen for a request, and why."),
     "prices": ("prices", "Look into the price book."),
     "report": ("report", "Spend, tokens and savings from the ledger."),
-    "ledger": ("ledger", "Export the ledger, or prove that it was not altered."),
+    "ledger": ("ledger", "Export the ledger, prove it, hold invoices to it."),
     "keys": ("keys", "Create, list and revoke keys."),
     "migrate": ("migrate", "Bring the store to this version's schema."),
 }

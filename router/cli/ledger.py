@@ -10,17 +10,18 @@ from typing import Any
 import click
 import orjson
 
-from router.cli.common import config_option, no
+from router.cli.common import config_option
 from router.cli.report import format_option, reading, time_options
+from router.cli.verify import check, checkpoint
 from router.core.limits import moment
-from router.stores.ledgerfile import rows, verify
+from router.stores.ledgerfile import rows
 
 PAGE = 1000  # rows for which a read is kept open, so that a slow reader never holds up the server's checkpoints
 
 
 @click.group("ledger")
 def command() -> None:
-    """Export the ledger, or prove that it was not altered."""
+    """Export the ledger, prove that it was not altered, or hold a vendor's invoice to it."""
 
 
 @command.command("export")
@@ -78,64 +79,5 @@ def _csv(found: Iterator[dict[str, Any]]) -> None:
         )
 
 
-@command.command("verify")
-@config_option
-def check(config: Path | None) -> None:
-    """Walk the chain of hashes from the first row, and compare the rows with the sums that are kept of them.
-
-    Says how many rows are as they were written; exits 1 and names the first that is not. Keep the last hash somewhere
-    else: a later ledger that still has it has everything up to it.
-    """
-    with reading(config) as connection:
-        connection.execute("BEGIN")  # one view of the ledger, whatever the server writes meanwhile
-        good, bad, problem = _walk(connection)
-        problem = problem or _against_sums(connection)
-        last = connection.execute("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
-    if problem:
-        no(f"{good} of {good + bad} rows are as they were written. {problem}")
-    if last is None:
-        print("the ledger is empty")
-        return
-    print(f"all {good} rows are as they were written; the last is {last[0]}, hash {last[1].hex()}")
-
-
-def _walk(connection: sqlite3.Connection) -> tuple[int, int, str]:
-    """(rows as written, others, what is wrong with the first of those)."""
-    from rich.console import Console  # noqa: PLC0415 (only a terminal needs it)
-    from rich.progress import track  # noqa: PLC0415
-
-    good, bad, last, problem = 0, 0, 0, ""
-    count = connection.execute("SELECT count(*) FROM ledger").fetchone()[0]
-    walked = track(
-        verify(connection), "Verifying", count, console=Console(stderr=True), transient=True,
-        disable=not sys.stderr.isatty(),
-    )  # fmt: skip
-    try:
-        for seq, right in walked:
-            good, bad = good + right, bad + (not right)
-            if not right and not problem:
-                problem = _first(connection, last, seq)
-            last = seq
-    except TypeError:  # a column holds what the ledger never writes
-        bad, problem = count - good, problem or _first(connection, last, last + 1)
-    return good, bad, problem
-
-
-def _first(connection: sqlite3.Connection, last: int, seq: int) -> str:
-    """What is wrong at the first bad row."""
-    if seq > last + 1:
-        missing = f"Row {last + 1} is" if seq == last + 2 else f"Rows {last + 1} to {seq - 1} are"
-        return f"{missing} missing: it goes on with row {seq}."
-    name = connection.execute("SELECT id FROM ledger WHERE seq = ?", (seq,)).fetchone()
-    return f"Row {seq} ({name[0] if name else 'no id'}) was changed, inserted or moved."
-
-
-def _against_sums(connection: sqlite3.Connection) -> str:
-    """The chain cannot see that its end was cut off or made up; the sums kept beside it can."""
-    kept = connection.execute("SELECT ifnull(sum(attempts), 0), ifnull(sum(cost), 0) FROM totals").fetchone()
-    found = connection.execute("SELECT count(*), ifnull(sum(cost), 0) FROM ledger").fetchone()
-    if kept == found:
-        return ""
-    if kept[0] != found[0]:
-        return f"The chain is whole, but {kept[0]} rows were written and {found[0]} are here: its end is not as it was."
-    return "The chain is whole, but its rows do not add up to the sums that were kept: its end is not as it was."
+command.add_command(check)
+command.add_command(checkpoint)

@@ -69,6 +69,7 @@ class Entry:
     service_tier: str | None = None  # that served it, as the vendor says
     free_tokens: int | None = None  # of its tokens, taken from a free quota
     served: str = ""  # another model that the answer names, at which it would cost something else; not part of the row
+    vendor_id: str | None = None  # what the vendor calls its answer, or else the request: invoices are matched by it
 
     @property
     def saved(self) -> int:
@@ -135,5 +136,6 @@ def row(entry: Entry) -> dict[str, Any]:
         "prompt_high": attempt.prompt_high,
         "service_tier": entry.service_tier,
         "free_tokens": entry.free_tokens,
+        "vendor_id": entry.vendor_id,
         "list_cost": None if entry.list_cost is None else show(entry.list_cost),
     }

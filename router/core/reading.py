@@ -22,6 +22,10 @@ class Reader(Protocol):
         """What the vendor itself says it charges, in nano-units of its currency."""
 
     @property
+    def id(self) -> str:
+        """The vendor's own name of the answer, by which its invoice may call it; "" while it has told none."""
+
+    @property
     def service_tier(self) -> str | None:
         """The tier that the vendor says it served."""
 

@@ -8,7 +8,7 @@ from router.core.failure import Failure, Fault
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai_errors, openai_usage
 from router.dialects.openai_errors import PLAIN
-from router.dialects.openai_stream import texts_in, unquoted
+from router.dialects.openai_stream import name_of, texts_in, unquoted
 from router.dialects.pieces import Bill
 
 
@@ -20,7 +20,8 @@ class Plain:
     """Reads a plain answer: the whole body, then its usage."""
 
     __slots__ = (
-        "_bill", "_pieces", "_quirks", "done", "failure", "model", "service_tier", "told", "usage", "usage_told", "vendor_cost_nano",
+        "_bill", "_pieces", "_quirks", "done", "failure", "id", "model", "service_tier", "told", "usage", "usage_told",
+        "vendor_cost_nano",
     )  # fmt: skip
     usage_final = True
 
@@ -29,6 +30,7 @@ class Plain:
         self._quirks = quirks
         self._bill = bill
         self.told: Mapping[str, object] = {}
+        self.id = ""  # the vendor's name of the answer
         self.done = False
         self.usage: Usage | None = None
         self.usage_told: Mapping[str, object] = {}  # the same as the vendor wrote it
@@ -57,6 +59,7 @@ class Plain:
             self.failure = Failure(Fault.GARBAGE, "the answer is not a JSON object", 200)
             return False
         self.told = told
+        self.id = name_of(told)
         self._consumed(told)
         self.failure = openai_errors.failure_of(told, 200, {}, self._quirks)
         if self.failure is not None:

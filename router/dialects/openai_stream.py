@@ -22,6 +22,7 @@ _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 # Events of a stream that carry no token: the role, the finish reason, the usage, the end, and a vendor's own.
 FREE_EVENTS = 16
+_NAMED_BY = 4  # events: those before may be empty ones, such as a vendor's first with the prompt's moderation
 _FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
 
 
@@ -37,7 +38,7 @@ class Tap:
 
     __slots__ = (
         "_bill", "_finished", "_hide", "_kept", "_quirks", "_size", "_splitter", "_text", "_watch",
-        "done", "events", "failure", "model", "service_tier", "usage", "vendor_cost_nano",
+        "done", "events", "failure", "id", "model", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
     usage_final = True
 
@@ -53,6 +54,7 @@ class Tap:
         self._finished = False  # a finish reason was in what has been kept no longer
         self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
+        self.id = ""  # the vendor's name of the answer
         self.service_tier: str | None = None  # the tier that the vendor says it served
         self.model = ""  # that the vendor says it served
         self.failure: Failure | None = None
@@ -68,6 +70,8 @@ class Tap:
         return self._pass(rest) if (rest := self._splitter.rest()) else b""
 
     def _pass(self, block: bytes) -> bytes:
+        if not self.id and self.events <= _NAMED_BY:
+            self.id = _named(block)
         # a blank line cannot stand inside JSON, so text that looks like an event is not counted
         self.events += block.startswith(b"data:") + block.count(b"\n\ndata:")
         if b"\r" in block:
@@ -199,6 +203,24 @@ def unquoted(text: bytes) -> str:
         return str(jsonio.loads_reply(b'"' + text + b'"'))
     except jsonio.NotJson:
         return text.decode("utf-8", "replace")
+
+
+def name_of(told: object) -> str:
+    """What the vendor calls an answer; "" if it does not."""
+    name = told.get("id") if isinstance(told, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _named(block: bytes) -> str:
+    """The name that the first events of a stream tell; only they are parsed for it."""
+    for event in events(block)[:_NAMED_BY]:
+        if data := data_of(event):
+            try:
+                if name := name_of(jsonio.loads_reply(data)):
+                    return name
+            except jsonio.NotJson:
+                continue
+    return ""
 
 
 def _watch(quirks: Quirks) -> re.Pattern[bytes] | None:

@@ -74,6 +74,10 @@ class Heard:
         return self.listener.vendor_cost_nano
 
     @property
+    def id(self) -> str:
+        return self.listener.id
+
+    @property
     def service_tier(self) -> str | None:
         return self.listener.service_tier
 

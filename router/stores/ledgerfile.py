@@ -86,7 +86,7 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         orjson.dumps(dict(a.tags)).decode() if a.tags else "{}", int(entry.final), entry.first_byte_ms, entry.total_ms,
         u.input_audio, u.input_image, u.input_prepaid, u.output_audio, u.output_image, u.output_rejected,
         u.output_prepaid, u.searches, u.images, entry.list_cost, entry.service_tier, entry.free_tokens,
-        a.prompt_estimate, a.prompt_high,
+        a.prompt_estimate, a.prompt_high, entry.vendor_id,
     )  # fmt: skip
 
 
@@ -134,6 +134,14 @@ def verify(connection: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
     for seq, digest, *values in connection.execute(f"SELECT seq, hash, {', '.join(COLUMNS)} FROM ledger ORDER BY seq"):  # noqa: S608 (names of ours)
         yield seq, seq == expected and chain(last, values) == digest
         last, expected = digest, seq + 1
+
+
+def last_row(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
+    """The number and the hash of the newest row; None while there is none."""
+    found: tuple[int, bytes] | None = connection.execute(
+        "SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1"
+    ).fetchone()
+    return found
 
 
 def open_attempts(connection: sqlite3.Connection) -> list[Entry]:

@@ -78,6 +78,10 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE ledger ADD COLUMN prompt_high INTEGER;
     CREATE INDEX ledger_free ON ledger (vendor, model, at) WHERE free_tokens IS NOT NULL;
     """,
+    # 3: what the vendor calls its answer, so that an invoice can be matched
+    """
+    ALTER TABLE ledger ADD COLUMN vendor_id TEXT;
+    """,
 )
 VERSION = len(STEPS)
 
@@ -91,6 +95,7 @@ _FIRST = (
 _LATER = (
     "input_audio", "input_image", "input_prepaid", "output_audio", "output_image", "output_rejected", "output_prepaid",
     "searches", "images", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
+    "vendor_id",
 )  # fmt: skip
 # The ledger's columns as they are inserted and hashed, in order; `seq` and `hash` come from the ledger itself.
 COLUMNS = (*_FIRST, *_LATER)

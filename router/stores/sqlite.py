@@ -28,6 +28,7 @@ from router.stores.ledgerfile import (
     chain,
     connect,
     free_taken,
+    last_row,
     migrate,
     open_attempts,
     read_keys,
@@ -79,8 +80,8 @@ class SqliteLedger:
             raise StoreDown(f"{self.path} is in use by another Farebox; one process may serve from it") from None
         self._lock = lock
         connection = connect(self.path, write=True)
-        last = connection.execute("SELECT hash FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
-        self._last_hash = last[0] if last else GENESIS
+        last = last_row(connection)
+        self._last_hash = last[1] if last else GENESIS
         self._loop = asyncio.get_running_loop()
         writer = (connection, asyncio.get_running_loop())
         self._thread = threading.Thread(target=self._write, args=writer, name="ledger", daemon=True)
@@ -219,6 +220,10 @@ class SqliteLedger:
     async def entries(self, after: int = 0, limit: int = 1000) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         for item in await self._read(lambda connection: list(rows(connection, after, limit))):
             yield item
+
+    async def last(self) -> tuple[int, bytes] | None:
+        """The number and the hash of the newest row; None while there is none."""
+        return await self._read(last_row)
 
     async def totals(self, since: int | None = None, until: int | None = None) -> list[Total]:
         return await self._read(lambda connection: totals(connection, since, until))

@@ -29,6 +29,7 @@ def exported(run, *options):
 
 MORE = {
     "flagship_cost", "final", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
+    "vendor_id",
 }  # fmt: skip
 
 
