@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from router import api
+from router import api, openapi
 from router.admin import routes as admin_routes
 from router.app import Farebox
 
@@ -20,7 +20,7 @@ def application(farebox: Farebox) -> web.Application:
     limit = farebox.snapshot.settings.server.max_body_bytes
     app = web.Application(client_max_size=limit)
     app[api.FAREBOX] = farebox
-    app.add_routes([*api.routes(), *admin_routes()])
+    app.add_routes([*api.routes(), *admin_routes(), *openapi.routes()])
     return app
 
 

@@ -47,7 +47,7 @@ LAYERS = {
         set(),
     ),
 }
-ANYTHING = {"app", "server", "api", "auth", "admin", "cli", "mock", "__main__", ""}
+ANYTHING = {"app", "server", "api", "auth", "admin", "cli", "mock", "openapi", "__main__", ""}
 
 
 def place(file):

@@ -8,12 +8,13 @@ from router.admin import routes as admin_routes
 from router.api import routes as api_routes
 from router.core import errors
 from router.dialects.wishes import KNOWN
+from router.openapi import routes as openapi_routes
 
 DOCS = (ROOT / "docs/http.md").read_text()
 
 
 def test_every_path_is_documented():
-    for route in (*api_routes(), *admin_routes()):
+    for route in (*api_routes(), *admin_routes(), *openapi_routes()):
         path = re.sub(r"\{(\w+):[^}]+\}+", r"{\1}", route.path)
         if route.method == "*":
             continue  # what answers 404
