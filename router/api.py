@@ -210,9 +210,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/responses", endpoint("responses")),
         web.post("/v1/messages/count_tokens", count_tokens),
         web.get("/v1/models", models),
-        web.get("/v1/models/{name:.+}", model),
+        web.get("/v1/models/{name:(?s:.+)}", model),
         web.get("/health/live", live),
         web.get("/health/ready", ready),
         web.get("/metrics", metrics),
-        web.route("*", "/v1/{path:.*}", unknown),
+        web.route("*", "/v1/{path:(?s:.*)}", unknown),
     ]

@@ -210,7 +210,7 @@ def _content(name: str) -> Schema:
         return {}
     if name in SCHEMAS:
         kinds = {"application/json": {"schema": ref(name)}}
-        return {"content": kinds if name != "Answer" else {**kinds, "text/event-stream": {"schema": STR}}}
+        return {"content": kinds if name != "Answer" else {**kinds, "text/event-stream": {}}}
     return {"content": {name: {"schema": STR}}}
 
 

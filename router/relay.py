@@ -14,7 +14,7 @@ from router.clock import Clock
 from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import AttemptFailed, Failure, Fault
+from router.core.failure import HIDDEN, AttemptFailed, Failure, Fault
 from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
@@ -94,18 +94,19 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
             quirks = model.access.vendor.quirks
             tally.failure = dialect.error(exchange.status, await exchange.read(), exchange.headers, quirks)
         elif chat.stream and _is_stream(exchange):
-            await _stream(tally, cast("StreamReader", reader), reply, exchange, clock)
+            await _stream(tally, cast("StreamReader", reader), reply, exchange, clock, key)
         else:  # also where a stream was asked for and a plain answer came
             plain = tally.reader = plain_reader(*told) if chat.stream else cast("PlainReader", reader)
             await _plain(tally, plain, reply, exchange, clock)
     except AttemptFailed as error:
-        tally.failure = error.failure
+        tally.failure = error.failure.without(key)
         if tally.answered:
-            await _tell(cast("StreamReader", reader), reply, error.failure)
+            await _tell(cast("StreamReader", reader), reply, tally.failure)
     except ClientLeft:
         tally.left = True
     finally:
         tally.ended_s = clock.seconds()
+        tally.failure = tally.failure and tally.failure.without(key)
     return token
 
 
@@ -214,7 +215,7 @@ def _most(tally: Tally) -> int | None:
     return most - 1 if capless else most  # a vendor that was told has ended by then; one that was not goes on
 
 
-async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
+async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock, key: str) -> None:
     tally.streaming = True
     most = _most(tally)
     while chunk := await exchange.chunk():
@@ -230,6 +231,8 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
             await reply.begin({**head, **farebox_headers(tally)})
             tally.answered = True
         if out:
+            if key and reader.failure is not None:
+                out = out.replace(key.encode(), HIDDEN.encode())
             await reply.write(out)
         if most is not None and not reader.done and _written(reader) > most:
             tally.capped = True

@@ -10,6 +10,8 @@ from aiohttp import web
 
 from router import api, openapi
 from router.admin import routes as admin_routes
+from router.admin.access import LOGINS
+from router.admin.logins import Logins
 from router.app import Farebox
 
 log = logging.getLogger("farebox.server")
@@ -20,6 +22,7 @@ def application(farebox: Farebox) -> web.Application:
     limit = farebox.snapshot.settings.server.max_body_bytes
     app = web.Application(client_max_size=limit)
     app[api.FAREBOX] = farebox
+    app[LOGINS] = Logins()
     app.add_routes([*api.routes(), *admin_routes(), *openapi.routes()])
     return app
 

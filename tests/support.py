@@ -301,6 +301,7 @@ class RawVendor:
     pieces: Sequence[bytes] = ()
     content_type: str = "application/json"
     headers: Sequence[str] = ()
+    status: int = 200
     whole: bool = True
     cut: bool = False
     between: Any = None
@@ -330,7 +331,13 @@ class RawVendor:
             self.calls.append(Call(line, headers, await reader.readexactly(int(headers["content-length"]))))
             size = sum(map(len, self.pieces))
             length = f"Content-Length: {size}" if self.whole else "Transfer-Encoding: chunked"
-            head = ["HTTP/1.1 200 OK", f"Content-Type: {self.content_type}", length, "Connection: close", *self.headers]
+            head = [
+                f"HTTP/1.1 {self.status} Told",
+                f"Content-Type: {self.content_type}",
+                length,
+                "Connection: close",
+                *self.headers,
+            ]
             writer.write("\r\n".join([*head, "", ""]).encode("latin-1"))
             for piece in self.pieces:
                 writer.write(piece if self.whole else b"%x\r\n%b\r\n" % (len(piece), piece))

@@ -7,18 +7,18 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from router.admin.logins import Logins
 from router.api import FAREBOX, show
 from router.app import Farebox
 from router.auth import presented
 from router.core.errors import BadKey, InvalidRequest, NotAllowed, Overloaded, RouterError
-from router.core.limits import MICROS
 from router.settings import hash_key
 from router.stores.ports import StoreDown
 
 log = logging.getLogger("farebox.admin")
 
 COOKIE = "farebox_page"
-LOGIN_S = 12 * 3600
+LOGINS = web.AppKey("logins", Logins)
 CLOSED = "the admin API is closed; set server.admin_key"
 PRIVATE = {
     "Server": "farebox",
@@ -87,26 +87,9 @@ def guarded(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
 # The page's cookie
 
 
-def token(key: str, expires: int) -> str:
-    """Proof that the admin key was shown; good until `expires` (seconds since 1970) or until the key changes."""
-    return f"{expires}.{_sign(key, expires)}"
-
-
-def _sign(key: str, expires: int) -> str:
-    return hmac.digest(key.encode("utf-8", "surrogateescape"), f"farebox page {expires}".encode(), "sha256").hex()
-
-
-def is_token(told: str, key: str, now: int) -> bool:
-    """Whether a cookie is one of ours that still holds (`now` in microseconds since 1970)."""
-    expires, _, signature = told.partition(".")
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 12 and signature.isascii()):
-        return False
-    return hmac.compare_digest(signature, _sign(key, int(expires))) and now < int(expires) * MICROS
-
-
 def logged_in(farebox: Farebox, request: web.Request) -> bool:
     key = admin_key(farebox)
-    return key is not None and is_token(request.cookies.get(COOKIE, ""), key, farebox.clock.now())
+    return key is not None and request.app[LOGINS].holds(request.cookies.get(COOKIE, ""), key, farebox.clock.now())
 
 
 def set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:

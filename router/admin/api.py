@@ -224,5 +224,5 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{at}/keys", guarded(keys)),
         web.post(f"{at}/keys", guarded(make_key)),
         web.delete(f"{at}/keys/{{id}}", guarded(revoke_key)),
-        web.route("*", "/admin{path:(/.*)?}", guarded(unknown)),
+        web.route("*", "/admin{path:(?s:(/.*)?)}", guarded(unknown)),
     ]

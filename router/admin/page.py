@@ -1,5 +1,6 @@
 """`GET /`: the page. Rendered here, without a script and without anything from elsewhere."""
 
+import logging
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -10,12 +11,15 @@ from aiohttp import web
 
 from router import __version__
 from router.admin import access, view
+from router.admin.logins import LOGIN_S
 from router.admin.tables import Recent
 from router.api import FAREBOX
 from router.app import Farebox
 from router.core.limits import MICROS
 from router.core.money import amount_nano
 from router.stores.ports import StoreDown
+
+log = logging.getLogger("farebox.admin")
 
 LAST_DECISIONS = 30
 MOST_FORM_BYTES = 4096
@@ -110,11 +114,17 @@ async def log_in(request: web.Request) -> web.Response:
     told = await _form_key(request)
     if told is None:
         return html(view.door("That was not this page's form."), 400)
+    logins, address, now = request.app[access.LOGINS], request.remote or "", farebox.clock.now()
+    if wait := logins.wait_s(address, now):
+        response = html(view.door(f"Too many wrong keys from your address; try again in {wait} s."), 429)
+        response.headers["Retry-After"] = str(wait)
+        return response
     if not access.is_admin_key(told, key):
+        logins.was_wrong(address, now)
+        log.warning("a login to the page with a wrong key")
         return html(view.door("That is not the admin key."), 403)
     response = _to_the_page()
-    expires = farebox.clock.now() // MICROS + access.LOGIN_S
-    access.set_cookie(request, response, access.token(key, expires), access.LOGIN_S)
+    access.set_cookie(request, response, logins.begin(key, now), LOGIN_S)
     return response
 
 
@@ -137,6 +147,7 @@ def _from_elsewhere(request: web.Request) -> bool:
 async def log_out(request: web.Request) -> web.Response:
     response = _to_the_page()
     if not _from_elsewhere(request):
+        request.app[access.LOGINS].end(request.cookies.get(access.COOKIE, ""))
         access.set_cookie(request, response, "", 0)
     return response
 

@@ -1,6 +1,6 @@
 """How an attempt failed, in one vocabulary for every vendor, and what that means for the next attempt."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -28,6 +28,9 @@ CALLERS_FAULT = frozenset({Fault.BAD_REQUEST, Fault.CONTEXT_TOO_LONG, Fault.CONT
 UNBILLED = frozenset(Fault) - {Fault.TIMEOUT, Fault.RESET, Fault.GARBAGE}
 
 
+HIDDEN = "[credential]"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One attempt's failure. `message` is the vendor's own and may be shown to the caller."""
@@ -39,6 +42,14 @@ class Failure:
     retry_after_s: float | None = None
     models_own: bool = False
     """Whether it is only that this model cannot do what was asked, and another may."""
+
+    def without(self, secret: str) -> "Failure":
+        """The same without a secret: some vendors repeat the credential that they do not accept."""
+        if not secret or not (secret in self.message or secret in (self.code or "")):
+            return self
+        return replace(
+            self, message=self.message.replace(secret, HIDDEN), code=self.code and self.code.replace(secret, HIDDEN)
+        )
 
     @property
     def callers(self) -> bool:

@@ -4,8 +4,9 @@ import aiohttp
 import pytest
 from traffic import ADMIN
 
-from router.admin import access
+from router.admin.logins import BURST, LOGIN_S, PAUSE_S, Logins
 from router.admin.page import POLICY
+from router.core.limits import MICROS
 
 
 async def test_without_an_admin_key_the_page_says_that_it_is_closed_and_how_to_open_it(running, demo, look):
@@ -89,31 +90,69 @@ async def test_behind_tls_the_cookie_is_only_for_tls(running, demo):
         assert "Secure" in reply.headers["Set-Cookie"].split("; ")
 
 
-def test_a_token_is_good_until_it_expires_and_only_under_its_key():
-    told = access.token("the-key", 1000)
-    assert access.is_token(told, "the-key", 999_999_999)
-    assert not access.is_token(told, "the-key", 1_000_000_000)
-    assert not access.is_token(told, "another", 0)
-    later = told.replace("1000.", "2000.")
-    for forged in (
-        later,
-        "",
-        ".",
-        "1000",
-        "1000.",
-        told[:-1],
-        told + "0",
-        "１０００" + told[4:],
-        "-1." + told[5:],
-        "é.é",
-    ):
-        assert not access.is_token(forged, "the-key", 0), forged
+def test_a_login_holds_until_it_ends_and_only_under_its_key():
+    logins = Logins()
+    told = logins.begin("the-key", 0)
+    assert logins.holds(told, "the-key", LOGIN_S * MICROS - 1)
+    assert not logins.holds(told, "the-key", LOGIN_S * MICROS)
+    assert not logins.holds(told, "another", 0)
+    for forged in ("", ".", told[:-1], told + "0", told.swapcase(), "é.é", "\udcff"):
+        assert not logins.holds(forged, "the-key", 0), forged
+    assert logins.begin("the-key", 0) != told
+    assert told not in repr(vars(logins))  # only its hash is kept
+    logins.end(told)
+    assert not logins.holds(told, "the-key", 0)
+
+
+def test_wrong_keys_cost_an_address_a_pause_and_others_nothing():
+    logins, now = Logins(), 10**15
+    for _ in range(BURST):
+        assert logins.wait_s("a", now) == 0
+        logins.was_wrong("a", now)
+    assert logins.wait_s("a", now) == PAUSE_S
+    assert logins.wait_s("b", now) == 0
+    assert logins.wait_s("a", now + PAUSE_S * MICROS - 1) == 1
+    assert logins.wait_s("a", now + PAUSE_S * MICROS) == 0
+    logins.was_wrong("a", now + PAUSE_S * MICROS)
+    assert logins.wait_s("a", now + PAUSE_S * MICROS) == PAUSE_S
+    assert logins.wait_s("a", now + 2 * BURST * PAUSE_S * MICROS) == 0
+    for number in range(10_000):
+        logins.was_wrong(str(number), now)
+    assert len(logins._wrong) <= 4096
+
+
+async def test_guessing_is_slowed_down_also_for_the_right_key(running, demo):
+    demo["server"]["open_page"] = False
+    on = await running(demo)
+    for _ in range(BURST):
+        async with on.http.post(on.url + "/login", data={"key": "wrong"}, allow_redirects=False) as reply:
+            assert reply.status == 403
+    async with on.http.post(on.url + "/login", data={"key": ADMIN}, allow_redirects=False) as reply:
+        assert (reply.status, reply.headers["Retry-After"]) == (429, str(PAUSE_S))
+        assert "Set-Cookie" not in reply.headers
+        assert "Too many wrong keys" in await reply.text()
+
+
+async def test_a_copied_cookie_opens_nothing_after_the_logout(running, demo, look):
+    demo["server"]["open_page"] = False
+    on = await running(demo)
+    async with on.http.post(on.url + "/login", data={"key": ADMIN}, allow_redirects=False) as reply:
+        cookie = {"Cookie": reply.headers["Set-Cookie"].partition(";")[0]}
+    assert "Budgets" in (await look(on, headers=cookie))[1]
+    elsewhere = {**cookie, "Sec-Fetch-Site": "cross-site"}
+    async with on.http.post(on.url + "/logout", headers=elsewhere, allow_redirects=False):
+        assert "Budgets" in (await look(on, headers=cookie))[1]  # another site logs nobody out
+    async with on.http.post(on.url + "/logout", headers=cookie, allow_redirects=False):
+        assert 'type="password"' in (await look(on, headers=cookie))[1]
 
 
 async def test_changing_the_admin_key_ends_every_login(running, demo, look):
     demo["server"]["open_page"] = False
     on = await running(demo)
-    cookie = {"Cookie": f"{access.COOKIE}={access.token('the-key-before', 2**33)}"}
-    assert 'type="password"' in (await look(on, headers=cookie))[1]
-    cookie = {"Cookie": f"{access.COOKIE}={access.token(ADMIN, 2**33)}"}
+    async with on.http.post(on.url + "/login", data={"key": ADMIN}, allow_redirects=False) as reply:
+        cookie = {"Cookie": reply.headers["Set-Cookie"].partition(";")[0]}
     assert "Budgets" in (await look(on, headers=cookie))[1]
+    file = on.farebox.snapshot.path
+    file.write_text(file.read_text().replace(ADMIN, "another-admin-key"))
+    assert await on.farebox.reload()
+    assert 'type="password"' in (await look(on, headers=cookie))[1]

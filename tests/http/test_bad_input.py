@@ -451,7 +451,17 @@ def test_another_method_is_told_in_the_shape_of_the_api(farebox, path, method):
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/", "/v1/nothing", "/v1/chat", "/v1/chat/completions/x", "/v1/%ff", "/v1/%E6%A8%A1"]
+    "path",
+    [
+        "/v1/",
+        "/v1/nothing",
+        "/v1/chat",
+        "/v1/chat/completions/x",
+        "/v1/%ff",
+        "/v1/%E6%A8%A1",
+        "/v1/%0A",
+        "/v1/models/a%0Ab",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_path_is_told_in_the_shape_of_the_api(farebox, path, method):
