@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock wheel clean
+.PHONY: help run test check format fuzz bench audit lock sbom wheel clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -39,6 +39,10 @@ format: $(VENV)/dev.stamp  ## let ruff format and fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+fuzz: $(VENV)/dev.stamp  ## read odd input until SECONDS (600) have passed; FUZZ="--only sse,json --seed 1" narrows it
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) $(FUZZ)
+	FAREBOX_EXAMPLES=150 $(BIN)/python -m pytest --timeout 1800 tests/http/test_openapi.py
+
 bench: $(VENV)/dev.stamp  ## measure speed and memory beside a bare upstream (needs nginx-light, libnginx-mod-http-echo, wrk)
 	$(BIN)/python tests/bench/run.py $(BENCH)
 
@@ -47,6 +51,13 @@ wheel: $(VENV)/dev.stamp  ## build dist/farebox-*.whl
 
 lock: $(VENV)/dev.stamp  ## resolve requirements/*.txt anew, with hashes, for every supported Python
 	$(BIN)/python requirements/lock.py
+	$(BIN)/python requirements/sbom.py
+
+sbom: $(VENV)/dev.stamp  ## write requirements/sbom.cdx.json (CycloneDX) from requirements/run.txt
+	$(BIN)/python requirements/sbom.py
+
+audit: $(VENV)/dev.stamp  ## look the locked packages up in the vulnerability database (needs the network; says so without)
+	$(BIN)/python requirements/audit.py
 
 clean:  ## remove what make has made
 	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .hypothesis

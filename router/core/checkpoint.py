@@ -34,7 +34,7 @@ class Checkpoint:
 
 def _mac(checkpoint: Checkpoint, key: str) -> str:
     told = f"farebox checkpoint {checkpoint.seq} {checkpoint.hash} {checkpoint.at}"
-    return hmac.digest(key.encode("utf-8", "surrogateescape"), told.encode("utf-8", "surrogateescape"), "sha256").hex()
+    return hmac.digest(key.encode("utf-8", "surrogateescape"), told.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def parse(line: str, key: str | None) -> Checkpoint:

@@ -41,10 +41,14 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
-        told = str(error)
-        if "64-bit" not in told and "surrogates" not in told:
+        if "64-bit" not in str(error) and "surrogates" not in str(error):
             raise
-        return json.dumps(value, ensure_ascii="surrogates" in told, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError:
+        raise TypeError("nested too deep") from None
 
 
 def loads_reply(data: bytes) -> Any:

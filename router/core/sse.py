@@ -6,6 +6,9 @@ and keeps an unfinished tail. Most streams use LF only, which has a path of its 
 
 import re
 
+from router.core.failure import AttemptFailed, Failure, Fault
+
+MAX_EVENT = 16 * 2**20  # bytes: pictures come as text, and the largest known have a few million
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _END = re.compile(_LINE_END + _LINE_END)
 _DATA_LINE = re.compile(rb"(?:^|(?<=[\r\n]))data: ?([^\r\n]*)")
@@ -22,23 +25,28 @@ class Splitter:
         self._cr = False  # has a carriage return been seen, so that the slower search is needed
 
     def feed(self, chunk: bytes) -> bytes:
-        """All events that are whole now, as one block of bytes; b"" while none is."""
+        """All events that are whole now, as one block of bytes; b"" while none is. Raises `AttemptFailed`: one does not end."""
         data = self._tail + chunk if self._tail else chunk
         if not self._cr and b"\r" not in data:
             end = data.rfind(b"\n\n") + 2
             if end == 1:
-                self._tail = data
-                return b""
+                return self._keep(data)
         else:
             self._cr = True
             end = 0
             for match in _END.finditer(data, 0, len(data) - data.endswith(b"\r")):
                 end = match.end()
             if not end:
-                self._tail = data
-                return b""
+                return self._keep(data)
         self._tail = data[end:]
         return data[:end] if end < len(data) else data
+
+    def _keep(self, data: bytes) -> bytes:
+        if len(data) > MAX_EVENT:
+            self._tail = b""
+            raise AttemptFailed(Failure(Fault.GARBAGE, f"an event of the stream is larger than {MAX_EVENT} bytes", 200))
+        self._tail = data
+        return b""
 
     def rest(self) -> bytes:
         """What the stream ended with, if it did not end with a blank line."""
@@ -63,7 +71,7 @@ def events(block: bytes) -> list[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """The data of one event: its `data:` lines, with or without the space after the colon, joined by LF."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
         return event[6:-2]
     return b"\n".join(_DATA.findall(event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
 
@@ -75,4 +83,6 @@ def with_data(event: bytes, data: bytes) -> bytes:
         (start, end), *_ = found
         return event[:start] + data + event[end:]
     kept = b"".join(line for line in event.splitlines(keepends=True) if line.strip() and not line.startswith(b"data:"))
+    if kept and not kept.endswith((b"\n", b"\r")):  # the last line of a stream that broke off
+        kept += b"\n"
     return kept + b"data: " + data + b"\n\n"

@@ -71,7 +71,7 @@ def read(raw: bytes, headers: Mapping[str, str]) -> ChatRequest:
         output_cap=cap,
         cap_field="max_tokens",
         needs=frozenset(needs),
-        thinking=isinstance(thinks := body.get("thinking"), dict) and thinks.get("type") not in {None, "disabled"},
+        thinking=isinstance(thinks := body.get("thinking"), dict) and thinks.get("type") not in (None, "disabled"),
         service_tier="fast" if body.get("speed") == "fast" else None,
         wishes=read_wishes(headers, body.get("farebox")),
         hub=hub,
@@ -285,7 +285,7 @@ def _choice(told: Any, hub: dict[str, Any]) -> None:
 
 def _thinking(told: Any, hub: dict[str, Any]) -> None:
     """How much to think: a budget in tokens here, one of three efforts in the hub."""
-    if not isinstance(told, dict) or told.get("type") in {None, "disabled"}:
+    if not isinstance(told, dict) or told.get("type") in (None, "disabled"):
         return
     budget = told.get("budget_tokens")
     budget = budget if isinstance(budget, int) else EFFORTS[-1][0]
