@@ -12,9 +12,12 @@ from typing import Any
 import httptools
 
 from router.core.failure import AttemptFailed, Failure, Fault
-from router.upstream import MAX_REPLY, UpstreamCall, read_whole
+from router.upstream import UpstreamCall, read_whole
 
 HIGH_WATER = 2**18  # bytes received and not yet read, past which the socket is paused
+MAX_UNPACKED = (
+    2**24
+)  # bytes that one piece of an encoded body may become, and that may wait then: packed text is ten times as long
 MAX_HEAD = 2**17  # bytes of an answer that are not its body: status line, headers, what stands between chunks
 
 
@@ -145,7 +148,11 @@ class Connection(asyncio.Protocol):
             return
         self._seen = 0
         if self._zip is not None:
-            body = self._zip.decompress(body, MAX_REPLY)
+            body = self._zip.decompress(body, MAX_UNPACKED)
+            if self._zip.unconsumed_tail:
+                raise ValueError("the encoded body unpacks to too much at once")
+            if self._exchange.waiting_bytes > MAX_UNPACKED:
+                raise ValueError("the encoded body unpacks faster than it is read")
         if body:
             self._exchange.take(body)
 

@@ -135,3 +135,14 @@ def test_documents_speak_of_the_project_alone():
     for document in DOCUMENTS:
         text = document.read_text()
         assert not re.search(r"/(work|root|home|tmp)/", text), document.name
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    told = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/security.md").read_text()))
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", file.read_text())
+    }
+    assert len(told) > 30
+    assert told <= there

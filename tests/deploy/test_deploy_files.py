@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -100,3 +101,71 @@ def test_the_image_installs_only_what_is_locked_and_does_not_run_as_root():
     assert "\nUSER 65532:65532\n" in last
     assert last.index("USER") < last.index("ENTRYPOINT")
     assert 'ENTRYPOINT ["farebox"]\nCMD ["serve", "--host", "0.0.0.0"]' in last
+
+
+def test_the_compose_file_runs_the_image_unprivileged_and_read_only():
+    (service,) = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"].values()
+    assert service["user"] == "65532:65532" and service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"} & set(service)
+    assert service["mem_limit"] and service["pids_limit"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    kept, *mounted = service["volumes"]
+    assert kept == "farebox:/var/lib/farebox"
+    assert all(volume.endswith(":ro") for volume in mounted)
+    assert "docker.sock" not in str(service)
+    folder = ROOT / "deploy"
+    assert (folder / service["build"]["context"] / service["build"]["dockerfile"]).resolve() == folder / "Dockerfile"
+    assert (folder / mounted[0].split(":")[0]).is_file()
+    told = set(service["environment"])
+    wanted = set(re.findall(r"\$\{(\w+)\}", (ROOT / "config/farebox.yaml").read_text()))
+    assert wanted <= told
+
+
+def test_the_image_holds_no_secret_and_fetches_nothing_unchecked():
+    assert not re.search(r"(?i)\b(secret|password|token|api_key)\s*=", DOCKERFILE)
+    assert not re.search(r"\b(curl|wget|ADD|apt-get|sudo|chmod 777|latest)\b", DOCKERFILE)
+    assert DOCKERFILE.count("\nUSER ") == 1
+
+
+@pytest.fixture(scope="module")
+def sbom():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "requirements")
+        patch.setattr(sys, "dont_write_bytecode", True)
+        return importlib.import_module("sbom")
+
+
+def test_the_bill_of_materials_is_what_the_lock_file_says(sbom):
+    assert sbom.TARGET.read_text() == sbom.text(), "run: make sbom"
+    told = json.loads(sbom.text())
+    lock = (ROOT / "requirements/run.txt").read_text()
+    assert {(part["name"], part["version"]) for part in told["components"]} == {
+        (name.lower(), version) for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE)
+    }
+    assert sum(len(part["hashes"]) for part in told["components"]) == lock.count("--hash=sha256:")
+    assert len(told["dependencies"][0]["dependsOn"]) > 8
+
+
+def test_the_bill_of_materials_is_cyclonedx(sbom):
+    import jsonschema  # noqa: PLC0415
+    from cyclonedx.schema import _res  # noqa: PLC0415
+    from referencing import Registry, Resource  # noqa: PLC0415
+
+    def schema(name):
+        return json.loads((Path(_res.__file__).parent / f"{name}.SNAPSHOT.schema.json").read_text())
+
+    base = "http://cyclonedx.org/schema/"
+    registry = Registry().with_resources(
+        [(f"{base}{name}.SNAPSHOT.schema.json", Resource.from_contents(schema(name))) for name in ("spdx", "jsf-0.82")]
+    )
+    jsonschema.Draft7Validator(schema("bom-1.6"), registry=registry).validate(json.loads(sbom.text()))
+
+
+@pytest.mark.parametrize("name", ["run.txt", "build.txt", "dev.txt"])
+def test_every_locked_package_has_hashes(name):
+    text = (ROOT / "requirements" / name).read_text()
+    packages = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
+    assert len(packages) > 3
+    for package in packages:
+        assert re.match(r"[\w.-]+==", package) and "--hash=sha256:" in package, package[:80]

@@ -9,7 +9,9 @@ import zlib
 from functools import cache
 from pathlib import Path
 
+import aiohttp
 import pytest
+from support import KEY as KEY_OF_TEAM
 from support import VENDOR_KEY, FareboxProcess, RawVendor, demo_config, small_config
 
 from router.logs import JsonLines
@@ -65,6 +67,25 @@ def test_a_body_that_unpacks_to_much_more_than_may_be_sent_is_refused_in_bounded
         connection.close()
     assert status in {400, 413}
     assert rss_kb(process) - before < 150_000  # max_body_bytes is 20 MB; the body is 400
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_unpacks_to_much_more_than_was_sent_is_no_answer_and_bounded_in_memory(
+    farebox_process, vendor, tmp_path, stream
+):
+    vendor.answers(packed("gzip"))
+    vendor.headers = ["Content-Encoding: gzip"]
+    if stream:
+        vendor.content_type = "text/event-stream"
+    process = await asyncio.to_thread(farebox_process, small_config(tmp_path, vendor.url))
+    before = rss_kb(process)
+    how = {
+        "json": {"model": "small", "messages": SAY, "stream": stream},
+        "headers": {"Authorization": f"Bearer {KEY_OF_TEAM}"},
+    }
+    async with aiohttp.ClientSession() as http, http.post(process.url + "/v1/chat/completions", **how) as reply:
+        assert reply.status == 502, await reply.text()
+    assert rss_kb(process) - before < 150_000
 
 
 async def test_a_body_may_be_packed(running, demo):
@@ -234,3 +255,20 @@ async def test_a_made_key_is_in_the_store_as_its_hash_alone(running, demo):
     store = Path(on.farebox.ledger.path)
     for file in await asyncio.to_thread(lambda: list(store.parent.glob(f"{store.name}*"))):
         assert key.encode() not in file.read_bytes(), file
+
+
+async def test_labels_are_configured_names_and_anything_else_is_other(running, vendor, tmp_path):
+    told = "told-by-somebody-7361"
+    error = {"error": {"message": told, "type": told, "code": told}}
+    vendor.answers(json.dumps(error).encode())
+    vendor.status = 418
+    on = await running(small_config(tmp_path, vendor.url))
+    for key, model in ((told, "small"), (KEY_OF_TEAM, told), (KEY_OF_TEAM, f"check/{told}"), (KEY_OF_TEAM, "small")):
+        body = {"model": model, "messages": SAY, "user": told, "farebox": {"tags": {told: told}}}
+        async with on.post(key=key, json=body) as reply:
+            assert reply.status >= 400
+    await on.rows()
+    async with on.http.get(on.url + "/metrics") as reply:
+        text = await reply.text()
+    assert told not in text
+    assert 'farebox_refused_total{reason="invalid_api_key",team="other"} 1.0' in text
