@@ -80,8 +80,6 @@ def read_error(
     return Failure(by_status(status), text, status, None, wait(headers))
 
 
-
-
 def wait(headers: Mapping[str, str]) -> float | None:
     """Seconds until the vendor wants to be asked again."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
