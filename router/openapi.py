@@ -68,6 +68,7 @@ _WISHES: Mapping[str, Schema] = {
 }  # fmt: skip
 _ASKED: Mapping[str, Schema] = {"model": STR, "stream": BOOL, "max_tokens": INT, "farebox": ref("Wishes")}
 _MAY = ("stream", "max_tokens", "farebox")
+_MAY_RESPOND = ("stream", "max_output_tokens", "farebox")
 _CHAT: Mapping[str, Schema] = {
     **_ASKED, "messages": many(_MESSAGE), "max_completion_tokens": INT, "n": INT, "stream_options": OPEN,
 }  # fmt: skip
@@ -119,6 +120,9 @@ SCHEMAS: Mapping[str, Schema] = {
     "Completion": _open({**_ASKED, "prompt": _TEXT, "n": INT}, *_MAY, "n"),
     "Embedding": _open({"model": STR, "input": _TEXT, "farebox": ref("Wishes")}, "farebox"),
     "Messages": _open({**_ASKED, "messages": many(_MESSAGE), "system": ANY}, *_MAY, "system"),
+    "Responses": _open(
+        {"model": STR, "input": ANY, "stream": BOOL, "max_output_tokens": INT, "farebox": ref("Wishes")}, *_MAY_RESPOND
+    ),
     "Answer": OPEN,
     "Count": obj({"input_tokens": INT}),
     "Model": _MODEL,
@@ -171,6 +175,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/chat/completions"): _asks("A chat completion, plain or streamed", "Chat"),
     ("POST", "/v1/completions"): _asks("A completion, plain or streamed", "Completion"),
     ("POST", "/v1/embeddings"): _asks("Embeddings", "Embedding"),
+    ("POST", "/v1/responses"): _asks("OpenAI's responses, plain or streamed", "Responses"),
     ("POST", "/v1/messages"): _asks("Anthropic's messages, plain or streamed", "Messages", "AnthropicError"),
     ("POST", "/v1/messages/count_tokens"): Operation(
         "A prompt's tokens as Farebox estimates them", {200: "Count"}, "key", "Messages", MODEL_ERRORS, {}, "AnthropicError"

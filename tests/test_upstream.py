@@ -550,7 +550,6 @@ async def test_a_large_answer_that_was_left_stops_its_server_and_ends_with_its_e
 @pytest.mark.parametrize("way", ["length", "chunked", "until-the-end"])
 async def test_a_reply_is_read_up_to_a_limit_and_no_further(client, way, monkeypatch):
     monkeypatch.setattr("router.upstream.MAX_REPLY", 100_000)
-    monkeypatch.setattr("router.http1.MAX_REPLY", 100_000)
 
     def answer(request):
         body = bytes(int(request.body))

@@ -90,11 +90,12 @@ def test_names_that_are_no_texts_in_a_message_are_the_clients_fault_or_ignored(o
         {"thinking": {"type": odd}},
         {"messages": [{"role": "user", "content": [{"type": odd, "source": {}}]}]},
     ):
-        chat = read("messages", json.dumps({**body, **more}).encode(), {})
         try:
-            request(chat, OPENAI, 7, "key", must=False)
+            request(read("messages", json.dumps({**body, **more}).encode(), {}), OPENAI, 7, "key", must=False, now=0)
         except AttemptFailed as error:
             assert error.failure.callers
+        except InvalidRequest as error:
+            assert "must be" in error.message
 
 
 @pytest.mark.parametrize("odd", [b"{}", b"5", b"[1]", b"true"])

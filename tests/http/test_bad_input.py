@@ -460,12 +460,15 @@ def test_another_method_is_told_in_the_shape_of_the_api(farebox, path, method):
         "/v1/%ff",
         "/v1/%E6%A8%A1",
         "/v1/%0A",
-        "/v1/models/a%0Ab",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_path_is_told_in_the_shape_of_the_api(farebox, path, method):
     refused(send(farebox, path, chat(), method=method), 404, "not_found")
+
+
+def test_a_models_name_with_a_line_break_is_only_an_unknown_name(farebox):
+    refused(send(farebox, "/v1/models/a%0Ab", None, method="GET"), 404, "model_not_found", "model")
 
 
 # Connections that misbehave
