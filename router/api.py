@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -12,12 +12,14 @@ from prometheus_client import generate_latest
 
 from router.app import Farebox
 from router.auth import identify
+from router.clock import Clock
 from router.core import jsonio
 from router.core.catalog import Caller, Endpoint
-from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overloaded, RouterError, TooLarge
+from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overloaded, RouterError, SlowClient
 from router.dialects import anthropic, openai, show_error
 from router.pipeline import Inbound, count, serve
 from router.relay import ClientLeft
+from router.room import Seat
 from router.tally import new_request_id
 
 log = logging.getLogger("farebox.api")
@@ -29,11 +31,14 @@ JSON = {"Content-Type": "application/json", "Server": "farebox"}
 class HttpReply:
     """The way back to one client; see `relay.Reply`."""
 
-    __slots__ = ("_request", "response")
+    __slots__ = ("_clock", "_is_cut", "_request", "response", "waits_since")
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, clock: Clock) -> None:
         self._request = request
+        self._clock = clock
         self.response: web.StreamResponse | None = None
+        self._is_cut = False
+        self.waits_since: float | None = None  # see `room.Writer`
 
     def _here(self) -> None:
         transport = self._request.transport
@@ -41,25 +46,39 @@ class HttpReply:
             raise ClientLeft
 
     async def send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Written here and not by aiohttp after the handler, so that a slow client is still one of those in flight."""
         self._here()
-        self.response = web.Response(status=status, body=body, headers=headers)
+        response = self.response = web.Response(status=status, body=body, headers=headers)
+        await self._taken(response.prepare(self._request))
+        await self._taken(response.write_eof())
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         self._here()
         response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         self.response = response
-        try:
-            await response.prepare(self._request)
-        except (ConnectionError, RuntimeError):
-            raise ClientLeft from None
+        await self._taken(response.prepare(self._request))
 
     async def write(self, data: bytes) -> None:
+        """Waits while more than about 128 kB have not been taken: some in aiohttp, the rest in its transport."""
         if self.response is None:
             raise RuntimeError("a stream is written before it has begun")
+        await self._taken(self.response.write(data))
+
+    async def _taken(self, writing: Awaitable[object]) -> None:
+        self.waits_since = self._clock.seconds()
         try:
-            await self.response.write(data)
+            await writing
         except (ConnectionError, RuntimeError):
             raise ClientLeft from None
+        finally:
+            self.waits_since = None
+        if self._is_cut:  # aiohttp ends the wait as if all had been taken
+            raise ClientLeft
+
+    def cut(self) -> None:
+        self._is_cut = True
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
 
 def endpoint(name: Endpoint) -> Any:
@@ -70,20 +89,21 @@ def endpoint(name: Endpoint) -> Any:
         began = farebox.clock.seconds()
         team = ""
         request_id = new_request_id(farebox.clock.now())
-        reply = HttpReply(request)
-        farebox.in_flight += 1
+        reply = HttpReply(request, farebox.clock)
         try:
             if not farebox.ready:
                 raise Overloaded("shutting down", retry_after_s=1)
             caller = identify(request.headers, farebox.callers, farebox.clock.now())
             team = caller.team
-            raw = await _body(request)
-            await serve(
-                Inbound(request_id, name, raw, request.headers, caller, began),
-                reply,
-                farebox.snapshot,
-                farebox.services,
-            )
+            with farebox.room.enter(farebox.snapshot.settings.server) as seat:
+                seat.writer = reply
+                raw = await _body(request, seat)
+                await serve(
+                    Inbound(request_id, name, raw, request.headers, caller, began),
+                    reply,
+                    farebox.snapshot,
+                    farebox.services,
+                )
         except RouterError as error:
             if "attempts" not in error.details:
                 farebox.metrics.refused[team or "other", error.code] += 1
@@ -98,8 +118,6 @@ def endpoint(name: Endpoint) -> Any:
             )
             if reply.response is None or not reply.response.prepared:
                 return show(RouterError("an internal error; its traceback is in the log"), request_id, name)
-        finally:
-            farebox.in_flight -= 1
         if reply.response is None:  # the client is gone: nobody reads this
             return web.Response(status=499)
         return reply.response
@@ -107,12 +125,13 @@ def endpoint(name: Endpoint) -> Any:
     return handle
 
 
-async def _body(request: web.Request) -> bytes:
-    limit = request.app[FAREBOX].snapshot.settings.server.max_body_bytes
+async def _body(request: web.Request, seat: Seat) -> bytes:
+    farebox = request.app[FAREBOX]
     try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise TooLarge(f"the body is larger than {limit} bytes") from None
+        return await seat.read(request.content, request.content_length, farebox.snapshot.settings.server)
+    except SlowClient:
+        farebox.room.cut["sends_slowly"] += 1
+        raise
     except ConnectionError:
         raise ClientLeft from None
     except (RequestPayloadError, HttpProcessingError):
@@ -166,7 +185,9 @@ async def count_tokens(request: web.Request) -> web.Response:
     farebox = request.app[FAREBOX]
     try:
         caller = _caller(request)
-        tokens = await count(await _body(request), request.headers, caller, farebox.snapshot, farebox.services)
+        with farebox.room.enter(farebox.snapshot.settings.server) as seat:
+            raw = await _body(request, seat)
+            tokens = await count(raw, request.headers, caller, farebox.snapshot, farebox.services)
     except RouterError as error:
         return show(error, None, "messages")
     except ClientLeft:
@@ -179,7 +200,7 @@ async def live(_: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    if request.app[FAREBOX].ready:
+    if request.app[FAREBOX].is_ready:
         return web.Response(text="ok\n")
     return web.Response(status=503, text="not ready\n")
 

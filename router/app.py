@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,28 @@ from typing import Any
 from router.checkpoints import keep_checkpoint
 from router.clock import Clock
 from router.core.catalog import Caller
-from router.core.entry import Entry
+from router.core.entry import Charges, Entry
 from router.core.explain import explain
 from router.core.health import Health
-from router.core.limits import BudgetState, moment
+from router.core.limits import Budget, BudgetState, moment
 from router.core.policy import Decision
 from router.core.prices import Price, Unpriced
 from router.gate import Gate
 from router.habits import Habits
+from router.handover import Taken, store_let_go
 from router.lean import LeanUpstream
+from router.lending import Borrowed, Lender
 from router.logs import observe as log_entry
 from router.metrics import Metrics, Now
 from router.pipeline import Services
+from router.room import Room
 from router.settlement import Settlement
 from router.snapshot import Snapshot, load
 from router.sockets import Sockets
+from router.stores.journal import Journal
 from router.stores.memory import MemoryAccounts
 from router.stores.ports import StoreDown
+from router.stores.recorder import Recorder
 from router.stores.sqlite import SqliteLedger
 from router.tokenizer import Tokenizer
 from router.upstream import AiohttpUpstream, Upstream
@@ -58,6 +63,7 @@ class Farebox:
     mock_url: str | None = None
     upstream: Upstream | None = None
     ledger: SqliteLedger = field(init=False)
+    recorder: Recorder = field(init=False)
     accounts: MemoryAccounts = field(init=False)
     tokenizer: Tokenizer = field(init=False)
     habits: Habits = field(init=False)
@@ -65,11 +71,15 @@ class Farebox:
     settlement: Settlement = field(init=False)
     services: Services = field(init=False)
     gate: Gate = field(init=False)
+    room: Room = field(init=False)
     callers: Mapping[str, Caller] = field(init=False)
     kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
     problems: tuple[str, ...] = ()  # why the newest configuration is not the one in force
-    in_flight: int = 0
     ready: bool = False
+    leaving: bool = False  # what comes is still served, and nothing more is to be sent here
+    lender: Lender = field(init=False)
+    _given: bool = False  # the store, to another process
+    _watching: list[asyncio.Task[None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _stamp: tuple[tuple[str, int, int], ...] = ()
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -77,16 +87,20 @@ class Farebox:
     def __post_init__(self) -> None:
         server = self.snapshot.settings.server
         self.ledger = SqliteLedger(self.snapshot.settings.store_path)
+        journal = Journal(self.ledger.path.with_name(f"{self.ledger.path.name}.journal"))
+        self.recorder = Recorder(self.ledger, journal, server.on_store_failure)
         self.accounts = MemoryAccounts()
         self.tokenizer = Tokenizer()
         self.habits = Habits()
         self.metrics = Metrics(self._now)
         self.callers = self.snapshot.callers
         self.gate = Gate(self.clock)
+        self.room = Room(self.clock)
         self.settlement = Settlement(
-            self.accounts, self.ledger, self.tokenizer, self.habits, self.clock,
+            self.accounts, self.recorder, self.tokenizer, self.habits, self.clock,
             observers=[self.metrics.observe, self._take_tokens, log_entry], wait_s=server.budget_wait,
         )  # fmt: skip
+        self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
         self.services = Services(
@@ -94,14 +108,24 @@ class Farebox:
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
         )  # fmt: skip
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are served."""
+        return self.ready and not self.leaving and not self.recorder.refuses
+
     # Life
 
-    async def start(self) -> None:
-        """Take the store, close what a dead process left open, count what was spent, and be ready. Raises `StoreDown`."""
+    async def start(self, taken: Taken | None = None, *, patient: bool = False) -> None:
+        """Take the store, close what a dead process left open, count what was spent, and be ready. What a process that
+        hands over has on its way stays open. Raises `StoreDown`; if `patient`, only when a process that ends does not.
+        """
         warm = asyncio.create_task(self.tokenizer.warm(self.snapshot.encodings))
         try:
-            self.ledger.start()
-            recovered = await self.ledger.recover()
+            if taken is not None:
+                await warm
+            lent = await self._take(taken, patient=patient)
+            await self.recorder.start()
+            recovered = [] if lent else await self.ledger.recover()
             if recovered:
                 log.warning(
                     "attempts of an earlier process were closed at their holds", extra={"count": len(recovered)}
@@ -110,17 +134,64 @@ class Farebox:
             self.metrics.load(totals)
             self.habits.load(totals)
             await self._open_accounts(self.snapshot)
+            if taken is not None and lent:
+                self.lender.adopt(taken.holds, await self.ledger.open_attempts())
             await self.refresh_keys()
             await self.services.upstream.start()
         except BaseException:
             warm.cancel()
             await self.ledger.stop()
+            self.recorder.stop()
             raise
         await warm
         self._stamp = self._stamped()
-        self._own(self._watch())
         self._own(self._checkpoints())
+        self._own(self._cut_slow())
+        self._keep_watch()
         self.ready = True
+
+    def _keep_watch(self) -> None:
+        self._watching = [self._own(self._watch()), self._own(self.recorder.mend())]
+
+    async def _take(self, taken: Taken | None, *, patient: bool) -> bool:
+        """Begin to write the ledger; whether another process borrows it from now on."""
+        lent = taken is not None and await taken.store()
+        if patient and not lent:
+            await store_let_go(self.ledger.start)
+        else:
+            self.ledger.start()
+        return lent
+
+    # Another process takes over
+
+    def lend(self, taken: Taken) -> None:
+        """Serve the process that has handed over with what its last requests need."""
+        if taken.streams is not None and taken.lent:
+            taken.ready()
+            self._own(self.lender.serve(*taken.streams))
+
+    @contextlib.asynccontextmanager
+    async def giving(self, borrowed: Borrowed) -> AsyncIterator[Mapping[str, Charges]]:
+        """Let the store go; from here on `borrowed` is asked. Inside, with the holds that are open, nothing is charged."""
+        async with self._reloading, self.settlement.still():
+            self._given = True
+            for task in self._watching:
+                task.cancel()
+            self.settlement.accounts, self.settlement.ledger = borrowed, borrowed
+            await self.ledger.stop()
+            self.recorder.stop()
+            yield self.accounts.holds()
+
+    async def take_back(self) -> None:
+        """Nobody has taken it. Raises `StoreDown`."""
+        self.ledger.start()
+        await self.recorder.start()
+        self.settlement.accounts, self.settlement.ledger = self.accounts, self.recorder
+        self._given = False
+        self._keep_watch()
+
+    def _by_account(self) -> Mapping[str, Budget]:
+        return {budget.account: budget for budget in self.snapshot.budgets}
 
     async def stop(self) -> None:
         """Settle what is open, write it down, let everything go."""
@@ -132,12 +203,14 @@ class Farebox:
         await self.services.upstream.stop()
         await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())
         await self.ledger.stop()
+        self.recorder.stop()
         self.tokenizer.close()
 
-    def _own(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _own(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _open_accounts(self, snapshot: Snapshot) -> None:
         """Know what every budget's window has cost so far, also of budgets that are new."""
@@ -161,12 +234,16 @@ class Farebox:
             return await self._reload(path)
 
     async def _reload(self, path: Path) -> bool:
+        if self._given:
+            return False  # the process that has the store now has the configuration too
         try:
             snapshot = await asyncio.to_thread(load, path, self.mock_url)
             if snapshot.settings.store != self.snapshot.settings.store:
                 log.warning("the store can only be changed by a restart", extra={"store": snapshot.settings.store})
             await self.tokenizer.warm(snapshot.encodings)
+            await self.recorder.follow(snapshot.settings.server.on_store_failure)
             async with self.settlement.still():
+                await self.recorder.retry()  # what only the journal has must be counted too
                 await self._open_accounts(snapshot)
                 self.snapshot = snapshot
         except (BadConfiguration, StoreDown) as error:
@@ -200,8 +277,7 @@ class Farebox:
             with contextlib.suppress(StoreDown):
                 await self.refresh_keys()
             stamp = await asyncio.to_thread(self._stamped)
-            if stamp != self._stamp:
-                await self.reload()
+            if stamp != self._stamp and (await self.reload() or not self.recorder.down):
                 self._stamp = stamp
 
     async def _checkpoints(self) -> None:
@@ -210,6 +286,13 @@ class Farebox:
             settings = self.snapshot.settings.checkpoints
             await keep_checkpoint(settings, self.ledger, self.clock.now())
             await asyncio.sleep(settings.every if settings else CHECKPOINT_S)
+
+    async def _cut_slow(self) -> None:
+        """Look for clients that keep their answers waiting."""
+        while True:
+            server = self.snapshot.settings.server
+            await asyncio.sleep(min(1.0, server.client_timeout / 4))
+            self.room.cut_slow(server)
 
     def _stamped(self) -> tuple[tuple[str, int, int], ...]:
         """Names, times and sizes of the files that the snapshot came from."""
@@ -253,8 +336,9 @@ class Farebox:
 
     def _now(self) -> Now:
         return Now(
-            self.snapshot, self.clock.now(), self.budgets(), self.in_flight, self.ledger.lag(self.clock.seconds()),
-            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
+            self.snapshot, self.clock.now(), self.budgets(), self.room.in_flight, self.ledger.lag(self.clock.seconds()),
+            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(), self.room.cut,
+            self.recorder.down, self.recorder.let_through,
         )  # fmt: skip
 
     def _open_breakers(self) -> dict[tuple[str, str], bool]:

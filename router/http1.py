@@ -257,7 +257,7 @@ class LeanExchange:
                 raise AttemptFailed(Failure(Fault.TIMEOUT, f"no answer within {timeouts.first_byte:g} s"))
 
     async def read(self) -> bytes:
-        return await read_whole(self)
+        return await read_whole(self, self.call.timeouts.idle)
 
     async def chunk(self) -> bytes:
         if not self.status:

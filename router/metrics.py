@@ -44,6 +44,9 @@ class Now:
     calibrator: Calibrator = field(default_factory=Calibrator)
     free: Iterable[Standing] = ()
     open_breakers: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # (vendor, model) → whether it is open
+    cut: Mapping[str, int] = field(default_factory=dict)  # clients that were sent away, by why
+    store_down: bool = False
+    journalled: Mapping[str, int] = field(default_factory=dict)  # attempts that began without the ledger, by team
 
 
 class Metrics(Collector):
@@ -147,6 +150,15 @@ class Metrics(Collector):
         for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
             yield distribution.family()
         yield GaugeMetricFamily("farebox_in_flight", "Requests being served", value=now.in_flight)
+        yield _counter(
+            "farebox_clients_cut", "Connections ended for what their clients did", ("why",),
+            {(why,): n for why, n in now.cut.items()},
+        )  # fmt: skip
+        yield GaugeMetricFamily("farebox_store_down", "1 while the ledger cannot be written", value=int(now.store_down))
+        journalled = _fold({(team,): n for team, n in now.journalled.items()}, lambda k: (known.team(k[0]),))
+        yield _counter(
+            "farebox_journalled", "Attempts made while the ledger could not be written", ("team",), journalled
+        )
         yield GaugeMetricFamily(
             "farebox_ledger_lag_seconds",
             "Age of the oldest ledger write that is not durable yet",

@@ -18,6 +18,7 @@ from router.core.failure import HIDDEN, AttemptFailed, Failure, Fault
 from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
+from router.core.sse import bound
 from router.core.usage import Usage
 from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
 from router.dialects.turn import Gathered, Turn, Turned
@@ -25,6 +26,7 @@ from router.grants import Grants, Token
 from router.tally import Tally
 from router.upstream import MAX_REPLY, Exchange, Upstream, UpstreamCall
 
+MAX_BEFORE = 2**20  # bytes of a stream that are kept back while not a word of the answer has come
 PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
 
 
@@ -218,18 +220,20 @@ def _most(tally: Tally) -> int | None:
 async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock, key: str) -> None:
     tally.streaming = True
     most = _most(tally)
+    held, progress = b"", _Progress(reader, tally.plan.model.access.timeouts.idle, clock)
     while chunk := await exchange.chunk():
         out = reader.feed(chunk)
+        progress.look()
         if not tally.answered:
             if reader.failure is not None:  # an error before anything else: the client has seen nothing
                 tally.failure = reader.failure
                 return
-            if not out:
-                continue
-            tally.first_byte_s = clock.seconds()
-            head = {"content-type": "text/event-stream", **_passed(exchange, reader)}
-            await reply.begin({**head, **farebox_headers(tally)})
-            tally.answered = True
+            held += out
+            bound(len(held), MAX_BEFORE, "what came before the answer")
+            if not held or not progress.begun:
+                continue  # not a word yet: another candidate can still be tried
+            await _begin(tally, reader, reply, exchange, clock)
+            out, held = held, b""
         if out:
             if key and reader.failure is not None:
                 out = out.replace(key.encode(), HIDDEN.encode())
@@ -242,12 +246,41 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
     rest = reader.finish()
     tally.complete = reader.done
     if not tally.answered:
-        raise AttemptFailed(reader.failure or Failure(Fault.RESET, "the stream ended before it began"))
+        if not tally.complete or not held + rest:
+            raise AttemptFailed(reader.failure or Failure(Fault.RESET, "the stream ended before it began"))
+        await _begin(tally, reader, reply, exchange, clock)  # an answer without a word
+        rest = held + rest
     if rest:
         await reply.write(rest)
     if not tally.complete and reader.failure is None:
         raise AttemptFailed(Failure(Fault.RESET, "the stream ended in the middle"))
     tally.failure = reader.failure  # if there is one, the stream itself has told it
+
+
+class _Progress:
+    """Whether words still come: comments and pings say that a socket is alive, and no more."""
+
+    __slots__ = ("_clock", "_idle_s", "_reader", "_since", "_written", "begun")
+
+    def __init__(self, reader: StreamReader, idle_s: float, clock: Clock) -> None:
+        self._reader, self._idle_s, self._clock = reader, idle_s, clock
+        self._written, self._since = reader.written, clock.seconds()
+        self.begun = False
+
+    def look(self) -> None:
+        """After each piece. Raises `AttemptFailed`: nothing but keep-alives for too long."""
+        if self._reader.written != self._written or self._reader.done:
+            self._written, self._since, self.begun = self._reader.written, self._clock.seconds(), True
+        elif self._clock.seconds() - self._since > self._idle_s:
+            raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing but keep-alives within {self._idle_s:g} s"))
+
+
+async def _begin(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
+    """The head of the stream goes out: from here on nobody else can be tried."""
+    tally.first_byte_s = clock.seconds()
+    head = {"content-type": "text/event-stream", **_passed(exchange, reader)}
+    await reply.begin({**head, **farebox_headers(tally)})
+    tally.answered = True
 
 
 def _written(reader: StreamReader | Gathered) -> int:

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -13,22 +14,38 @@ from router.admin import routes as admin_routes
 from router.admin.access import LOGINS
 from router.admin.logins import Logins
 from router.app import Farebox
+from router.handover import Offer, Taken
+from router.listening import BACKLOG, SPARE_FILES, Door, files, give_up_on
 
 log = logging.getLogger("farebox.server")
+
+LINGER_S = 1.0  # how long a kept-alive connection is waited for: an idle one has no request on its way after that
+CUT_S = 0.5  # for what is still there after `drain`
+SMALL_BODY = 2**16  # bytes of what is no request to a model: the page's and the admin API's
 
 
 def application(farebox: Farebox) -> web.Application:
     """Every route, on one Farebox that somebody else starts and stops."""
-    limit = farebox.snapshot.settings.server.max_body_bytes
-    app = web.Application(client_max_size=limit)
+    app = web.Application(client_max_size=SMALL_BODY)
     app[api.FAREBOX] = farebox
     app[LOGINS] = Logins()
+    app.on_response_prepare.append(_part)
     app.add_routes([*api.routes(), *admin_routes(), *openapi.routes()])
     return app
 
 
-async def run(farebox: Farebox, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reloads. Raises `OSError` if the port is taken."""
+async def run(
+    farebox: Farebox,
+    sockets: Sequence[socket.socket],
+    announce: Callable[[str], None],
+    taken: Taken | None = None,
+    *,
+    patient: bool = False,
+) -> None:
+    """Serve on sockets that listen already until SIGTERM or SIGINT, or until another process takes over; SIGHUP reloads.
+
+    `taken` is what another process hands over; `patient` says to wait for one that ends.
+    """
     # A handler goes on when its client leaves (aiohttp's default, pinned here), so an answer that is being paid for is
     # read to its end; its next write tells that nobody listens.
     runner = web.AppRunner(
@@ -37,27 +54,92 @@ async def run(farebox: Farebox, host: str, port: int, announce: Callable[[str], 
         handler_cancellation=False,
         handle_signals=False,
         keepalive_timeout=75,
-        shutdown_timeout=farebox.snapshot.settings.server.drain,
+        shutdown_timeout=CUT_S,
     )
-    await farebox.start()
-    stop = asyncio.Event()
+    leave = asyncio.Event()
     loop = asyncio.get_running_loop()
+    offer = Offer(farebox, sockets, leave.set)
+    offering: asyncio.Task[None] | None = None
+    listeners: list[asyncio.AbstractServer] = []
     try:
+        await farebox.start(taken, patient=patient)
         await runner.setup()
-        site = web.TCPSite(runner, host, port, backlog=4096)
-        await site.start()
+        listeners = [await _listen(farebox, runner, sock) for sock in sockets]
+        if taken is not None:
+            farebox.lend(taken)
+        offer.open()
+        offering = loop.create_task(offer.wait())
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, leave.set)
         loop.add_signal_handler(signal.SIGHUP, farebox.reload_soon)
         # What is loaded by now stays; the collector need not walk it again on every request.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # a request makes some hundred objects and hardly a cycle
-        addresses = runner.addresses
-        announce(f"http://{host if ':' not in host else f'[{host}]'}:{addresses[0][1]}")
-        await stop.wait()
-        log.info("draining", extra={"count": farebox.in_flight})
-        farebox.ready = False
+        announce(_url(sockets[0]))
+        await leave.wait()
+        log.info("draining", extra={"count": farebox.room.in_flight})
+        farebox.leaving = True
+        await asyncio.sleep(farebox.snapshot.settings.server.notice)
     finally:
+        for listener in listeners:
+            listener.close()
+        await _empty(farebox, runner)
         await runner.cleanup()
         await farebox.stop()
+        if offering is not None:
+            offering.cancel()
+            await asyncio.gather(offering, return_exceptions=True)
+        offer.close()
+        if taken is not None:
+            taken.close()
+        for sock in sockets:
+            sock.close()
+
+
+async def _empty(farebox: Farebox, runner: web.AppRunner) -> None:
+    """Until the last request has ended, and connections that are kept alive were told so or have been idle for a while: a
+    request that comes on one of them is served, since its client cannot know.
+    """
+    loop, server = asyncio.get_running_loop(), runner.server
+    began, drain = loop.time(), farebox.snapshot.settings.server.drain
+    while server is not None and server.connections and (passed := loop.time() - began) < drain:
+        if not farebox.room.in_flight and passed > LINGER_S:
+            break
+        await asyncio.sleep(0.01)
+    farebox.ready = False
+
+
+async def _part(request: web.Request, response: web.StreamResponse) -> None:
+    """Whoever is answered while we leave is to come back on a connection of its own."""
+    if request.app[api.FAREBOX].leaving:
+        response.force_close()
+        response.headers["Connection"] = "close"
+
+
+async def _listen(farebox: Farebox, runner: web.AppRunner, sock: socket.socket) -> asyncio.AbstractServer:
+    """Let connections in, as many as there are files for: two for each request in flight, and some for ourselves."""
+    settings, inside = farebox.snapshot.settings.server, runner.server
+    if inside is None:
+        raise RuntimeError("the runner is not set up")
+    most = farebox.room.most = max(16, (files() - SPARE_FILES) // 2)
+    if most < settings.max_in_flight:
+        log.warning(
+            "this process may not open enough files for server.max_in_flight; raise `ulimit -n`", extra={"count": most}
+        )
+    door = Door(
+        inside,
+        lambda: len(inside.connections),
+        files() - SPARE_FILES - min(most, settings.max_in_flight),
+        farebox.room.turned_away,
+    )
+    give_up_on(sock, settings.client_timeout)
+    return await asyncio.get_running_loop().create_server(door, sock=sock, backlog=BACKLOG)
+
+
+def _url(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host, port = name[:2]
+    return f"http://{host if ':' not in host else f'[{host}]'}:{port}"

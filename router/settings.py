@@ -58,9 +58,14 @@ class ServerSettings(Strict):
     workers: int = Field(default=1, ge=1)
     admin_key: SecretStr | None = None
     max_body_bytes: int = Field(default=20 * 2**20, ge=1024)
+    max_bodies_bytes: int = Field(default=256 * 2**20, ge=1024)
+    max_in_flight: int = Field(default=10_000, ge=1)
+    client_timeout: Seconds = 30.0
+    on_store_failure: Literal["refuse", "serve"] = "refuse"
     open_page: bool = False
     budget_wait: Seconds = 5.0
     drain: Seconds = 30.0
+    notice: Annotated[float, BeforeValidator(_seconds), Field(ge=0)] = 0.0
     reload_every: Seconds = 2.0
     http_client: Literal["lean", "aiohttp"] = "lean"
 

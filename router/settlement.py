@@ -12,6 +12,7 @@ allows; then it is refused.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,14 +33,19 @@ from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits
 from router.quotas import Quotas
-from router.stores.ports import Accounts, Ledger, StoreDown
+from router.stores.ports import Accounts, Recording, StoreDown
 from router.tally import Tally, Ticket, attempt_of, terms_of
 from router.tokenizer import Tokenizer
 
 log = logging.getLogger("farebox.settlement")
 
 DRAIN_S = 60.0  # how long a stream is read on after its client has left; then what was seen is charged as an estimate
-RETRY_S = (0.05, 0.2, 1.0, 5.0, 15.0)  # waits between tries to write an entry; a hold stays until it is written
+RETRY_S = (
+    0.05,
+    0.2,
+    1.0,
+    5.0,
+)  # waits between tries to write an entry, the last again and again: its hold stays until then
 
 
 @dataclass(slots=True)
@@ -47,7 +53,7 @@ class Settlement:
     """Owns every open reservation and every closing task."""
 
     accounts: Accounts
-    ledger: Ledger
+    ledger: Recording
     tokenizer: Tokenizer
     habits: Habits
     clock: Clock
@@ -184,34 +190,36 @@ class Settlement:
             if tally.exchange is not None:
                 tally.exchange.close()
         usage, basis = await self._usage(tally)
-        await self._go.wait()
-        self._writing += 1
-        self._quiet.clear()
-        try:
-            await self._write(self._entry(tally, usage, basis))
-        finally:
-            self._writing -= 1
-            if not self._writing:
-                self._quiet.set()
+        await self.write(self._entry(tally, usage, basis))
 
     async def _release(self, terms: Terms, attempt: Attempt) -> None:
         """Close an attempt that was written down, or may have been, but never made."""
         nothing = terms.charge(Usage())
-        await self._write(
+        await self.write(
             Entry(
                 attempt, "error", "reported", Usage(), 0, 0, 0, nothing.accounts, fault="cancelled before it was sent"
             )
         )
 
+    async def write(self, entry: Entry) -> None:
+        """Write an entry, settle it, tell those who watch; not while the budgets change, see `still`."""
+        await self._go.wait()
+        self._writing += 1
+        self._quiet.clear()
+        try:
+            await self._write(entry)
+        finally:
+            self._writing -= 1
+            if not self._writing:
+                self._quiet.set()
+
     async def _write(self, entry: Entry) -> None:
-        for wait_s in (*RETRY_S, None):
+        for wait_s in itertools.chain(RETRY_S, itertools.repeat(RETRY_S[-1])):  # if the process ends first: recovery
             try:
                 await self.ledger.close(entry)
                 break
             except StoreDown as error:
                 log.error("an entry could not be written", extra={"id": entry.attempt.id, "error": str(error)})  # noqa: TRY400 (the cause is in the message)
-                if wait_s is None:
-                    return  # the attempt stays open in the store: the next start charges its hold
                 await asyncio.sleep(wait_s)
         self.quotas.close(entry.attempt.id)
         if entry.charges and not entry.attempt.holds:  # its budgets came after it

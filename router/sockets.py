@@ -178,7 +178,7 @@ class SocketExchange:
             raise AttemptFailed(Failure(Fault.TIMEOUT, f"{what} within {seconds:g} s"))
 
     async def read(self) -> bytes:
-        return await read_whole(self)
+        return await read_whole(self, self._call.timeouts.idle)
 
     async def chunk(self) -> bytes:
         await self.response()

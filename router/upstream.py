@@ -19,9 +19,10 @@ from multidict import CIMultiDict
 from router import __version__
 from router.core.catalog import Timeouts
 from router.core.failure import AttemptFailed, Failure, Fault
+from router.core.sse import MAX_PLAIN
 
 LARGE = 2**20  # aiohttp wants a file for bodies from here on, and writes it in pieces
-MAX_REPLY = 64 * 2**20  # bytes of one plain reply: embeddings of thousands of inputs are the largest known
+MAX_REPLY = MAX_PLAIN  # bytes of one plain reply
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # as of `Sent`: its address and headers hold credentials
@@ -55,14 +56,22 @@ class Exchange(Protocol):
         """Give the connection up or back; safe to call twice."""
 
 
-async def read_whole(exchange: Exchange) -> bytes:
-    """The rest of a body in one piece, bounded. Raises `AttemptFailed`."""
-    pieces, size = [], 0
+async def read_whole(exchange: Exchange, idle_s: float) -> bytes:
+    """The rest of a body in one piece, bounded. Blank lines, with which some vendors keep a connection open while they
+    work, are not taken for progress. Raises `AttemptFailed`.
+    """
+    loop = asyncio.get_running_loop()
+    pieces, size, since = list[bytes](), 0, loop.time()
     while piece := await exchange.chunk():
         size += len(piece)
         if size > MAX_REPLY:
             exchange.close()
             raise AttemptFailed(Failure(Fault.GARBAGE, f"the reply is larger than {MAX_REPLY} bytes"))
+        if not piece.isspace():
+            since = loop.time()
+        elif loop.time() - since > idle_s:
+            exchange.close()
+            raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing but keep-alives within {idle_s:g} s"))
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -162,7 +171,7 @@ class AiohttpExchange:
         self.headers = self._reply.headers
 
     async def read(self) -> bytes:
-        return await read_whole(self)
+        return await read_whole(self, self._call.timeouts.idle)
 
     async def chunk(self) -> bytes:
         if self._reply is None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -150,8 +151,9 @@ class FareboxProcess:
     `log` is what it wrote to standard error so far, `said` what it printed, whole once it has stopped.
     """
 
-    def __init__(self, config, folder, command=None, **environment):
+    def __init__(self, config, folder, *arguments, command=None, **environment):
         self.config = config
+        self.arguments = arguments
         self.command = command or [Path(sys.executable).parent / "farebox"]
         self.environment = environment
         self.store = config["store"]
@@ -164,7 +166,7 @@ class FareboxProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FAREBOX_")}
         with self.errors.open("wb") as errors:
             self.child = subprocess.Popen(
-                [*self.command, "serve", "--config", self.file],
+                [*self.command, "serve", "--config", self.file, *self.arguments],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=self.file.parent,
@@ -178,7 +180,7 @@ class FareboxProcess:
                 self.said += line
                 if found := re.search(r" on (http://\S+)$", line):
                     self.url = found[1]
-                    assert self.get("/health/ready") == "ok\n"
+                    until(self.is_ready, "it is ready")
                     return self
         except BaseException:
             self.stop()
@@ -210,6 +212,12 @@ class FareboxProcess:
     @property
     def log(self):
         return self.errors.read_text(errors="replace")
+
+    def is_ready(self):
+        try:
+            return self.get("/health/ready") == "ok\n"
+        except urllib.error.HTTPError:  # also from one that is being replaced
+            return False
 
     def get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=10) as reply:

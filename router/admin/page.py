@@ -59,7 +59,7 @@ async def look(farebox: Farebox, request: web.Request) -> view.View:
         refresh=request.query.get("refresh") != "off",
         may_log_out=access.logged_in(farebox, request),
         version=__version__,
-        in_flight=farebox.in_flight,
+        in_flight=farebox.room.in_flight,
         problems=farebox.problems,
         budgets=farebox.budgets(),
         totals=totals,

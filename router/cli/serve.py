@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from router.yamlfile import BadConfiguration
 @click.option("--host", help="Address to bind (default: server.host).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to bind (default: server.port).")
 @click.option("--workers", type=click.IntRange(1, 1), help="Processes; this version serves from one.")
-def command(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:  # noqa: ARG001 (one for now)
+@click.option("--takeover", is_flag=True, help="Take the port and the store from the process that has them.")
+def command(config: Path | None, host: str | None, port: int | None, workers: int | None, *, takeover: bool) -> None:  # noqa: ARG001 (one for now)
     """Run the proxy. SIGHUP or a changed file reloads the configuration; SIGTERM drains."""
     path = config_path(config)
     with contextlib.suppress(ImportError):
@@ -27,17 +29,19 @@ def command(config: Path | None, host: str | None, port: int | None, workers: in
 
         uvloop.install()
     try:
-        asyncio.run(_serve(path, host, port))
+        asyncio.run(_serve(path, host, port, takeover=takeover))
     except BadConfiguration as error:
         no(error)
     except (StoreDown, OSError) as error:
         no(f"farebox cannot serve: {error}")
 
 
-async def _serve(path: Path, host: str | None, port: int | None) -> None:
+async def _serve(path: Path, host: str | None, port: int | None, *, takeover: bool) -> None:
     from router import logs  # noqa: PLC0415 (imports are part of the time to readiness: the configuration is checked first)
     from router.app import Farebox  # noqa: PLC0415
     from router.clock import SystemClock  # noqa: PLC0415
+    from router.handover import ask, chosen  # noqa: PLC0415
+    from router.listening import bind, inherited  # noqa: PLC0415
     from router.server import run  # noqa: PLC0415
 
     settings, _ = read(path)
@@ -52,7 +56,10 @@ async def _serve(path: Path, host: str | None, port: int | None) -> None:
         logs.set_up()
         farebox = Farebox(snapshot, SystemClock(), mock_url)
         server = settings.server
-        await run(farebox, host or server.host, server.port if port is None else port, lambda url: _say(url, farebox))
+        place = host or server.host, server.port if port is None else port
+        taken = await asyncio.to_thread(ask, farebox.ledger.path) if takeover else None
+        sockets = inherited(os.environ, os.getpid()) or (chosen(taken, *place) if taken else []) or bind(*place)
+        await run(farebox, sockets, lambda url: _say(url, farebox), taken, patient=takeover)
     finally:
         if mock is not None:
             await mock.stop()

@@ -70,6 +70,10 @@ class NoSuchPath(RouterError):
     status, code, kind = 404, "not_found", "invalid_request_error"
 
 
+class SlowClient(RouterError):
+    status, code, kind = 408, "request_timeout", "invalid_request_error"
+
+
 class TooLarge(RouterError):
     status, code, kind = 413, "request_too_large", "invalid_request_error"
 

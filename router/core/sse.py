@@ -8,25 +8,46 @@ import re
 
 from router.core.failure import AttemptFailed, Failure, Fault
 
-MAX_EVENT = 16 * 2**20  # bytes: pictures come as text, and the largest known have a few million
 _LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
 _END = re.compile(_LINE_END + _LINE_END)
 _DATA_LINE = re.compile(rb"(?:^|(?<=[\r\n]))data: ?([^\r\n]*)")
 _DATA = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 
 
-class Splitter:
-    """Bytes in any cut → blocks of whole events. One per stream."""
+MAX_EVENT = 32 * 2**20  # bytes: a picture in one event comes to some 20 MB; what is larger is no event of an answer
+MAX_PLAIN = 64 * 2**20  # bytes of one plain answer: embeddings of thousands of inputs are the largest known
+MAX_TEXT = 16 * 2**20  # characters of one answer: four million tokens, several times what any model writes
 
-    __slots__ = ("_cr", "_tail")
+
+def bound(size: int, most: int, what: str) -> None:
+    """Do not keep what has no end. Raises `AttemptFailed`."""
+    if size > most:
+        raise AttemptFailed(Failure(Fault.GARBAGE, f"{what} is larger than {most} bytes", 200))
+
+
+class Splitter:
+    """Bytes in any cut → blocks of whole events. One per stream. Raises `AttemptFailed` for an event without an end."""
+
+    __slots__ = ("_cr", "_pieces", "_size", "_tail")
 
     def __init__(self) -> None:
         self._tail = b""
+        self._pieces: list[bytes] = []  # of an event that comes in many, kept apart so that each is copied once
+        self._size = 0
         self._cr = False  # has a carriage return been seen, so that the slower search is needed
 
     def feed(self, chunk: bytes) -> bytes:
-        """All events that are whole now, as one block of bytes; b"" while none is. Raises `AttemptFailed`: one does not end."""
-        data = self._tail + chunk if self._tail else chunk
+        """All events that are whole now, as one block of bytes; b"" while none is."""
+        if self._tail and not self._cr and not _may_end(self._tail, chunk):
+            if not self._pieces:
+                self._pieces.append(self._tail)
+                self._size = len(self._tail)
+            self._pieces.append(chunk)
+            self._size += len(chunk)
+            self._tail = chunk[-1:] or self._tail
+            self._bound(self._size)
+            return b""
+        data = self._whole() + chunk if self._tail else chunk
         if not self._cr and b"\r" not in data:
             end = data.rfind(b"\n\n") + 2
             if end == 1:
@@ -42,16 +63,33 @@ class Splitter:
         return data[:end] if end < len(data) else data
 
     def _keep(self, data: bytes) -> bytes:
-        if len(data) > MAX_EVENT:
-            self._tail = b""
-            raise AttemptFailed(Failure(Fault.GARBAGE, f"an event of the stream is larger than {MAX_EVENT} bytes", 200))
         self._tail = data
+        self._bound(len(data))
         return b""
+
+    def _bound(self, size: int) -> None:
+        try:
+            bound(size, MAX_EVENT, "an event of the stream")
+        except AttemptFailed:
+            self._tail = b""  # nobody can use it
+            self._pieces.clear()
+            raise
+
+    def _whole(self) -> bytes:
+        if self._pieces:
+            self._tail = b"".join(self._pieces)
+            self._pieces.clear()
+        return self._tail
 
     def rest(self) -> bytes:
         """What the stream ended with, if it did not end with a blank line."""
-        tail, self._tail = self._tail, b""
+        tail, self._tail = self._whole(), b""
         return tail
+
+
+def _may_end(tail: bytes, chunk: bytes) -> bool:
+    """Whether an event may end in the chunk, or where the two meet."""
+    return b"\n\n" in chunk or b"\r" in chunk or (chunk[:1] == b"\n" and tail[-1:] == b"\n")
 
 
 def events(block: bytes) -> list[bytes]:

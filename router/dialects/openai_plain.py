@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
+from router.core.sse import MAX_PLAIN, bound
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai_errors, openai_usage
 from router.dialects.openai_errors import PLAIN
@@ -20,13 +21,14 @@ class Plain:
     """Reads a plain answer: the whole body, then its usage."""
 
     __slots__ = (
-        "_bill", "_pieces", "_quirks", "done", "failure", "id", "model", "service_tier", "told", "usage", "usage_told",
+        "_bill", "_pieces", "_quirks", "_size", "done", "failure", "id", "model", "service_tier", "told", "usage", "usage_told",
         "vendor_cost_nano",
     )  # fmt: skip
     usage_final = True
 
     def __init__(self, quirks: Quirks = PLAIN, bill: Bill = _no_bill) -> None:
         self._pieces: list[bytes] = []
+        self._size = 0
         self._quirks = quirks
         self._bill = bill
         self.told: Mapping[str, object] = {}
@@ -41,6 +43,8 @@ class Plain:
 
     def feed(self, chunk: bytes) -> bytes:
         self._pieces.append(chunk)
+        self._size += len(chunk)
+        bound(self._size, MAX_PLAIN, "the answer")
         return b""
 
     def finish(self) -> bytes:

@@ -11,7 +11,7 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import Failure, Fault
-from router.core.sse import Splitter, data_of, events, with_data
+from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
 from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
@@ -162,6 +162,7 @@ class Tap:
         self._size += len(block)
         if self._size > _FOLD:
             self._fold()
+            bound(len(self._text), MAX_TEXT, "the text of the stream")
 
     def _fold(self) -> None:
         kept = b"".join(self._kept)

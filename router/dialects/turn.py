@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from router.core import jsonio
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import Failure, Fault
-from router.core.sse import Splitter, data_of, events
+from router.core.sse import MAX_PLAIN, MAX_TEXT, Splitter, bound, data_of, events
 from router.core.usage import Usage
 from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
 
@@ -105,7 +105,7 @@ class Heard:
 class Turn(Heard):
     """One stream from a vendor to a client of another dialect."""
 
-    __slots__ = ("_begun", "_said", "_speaker", "_splitter", "_text", "_told", "done", "written")
+    __slots__ = ("_begun", "_said", "_speaker", "_splitter", "_text", "_told", "_written", "done", "written")
 
     def __init__(self, listener: Listener, speaker: Speaker, framing: Framing | None = None) -> None:
         super().__init__(listener)
@@ -115,6 +115,7 @@ class Turn(Heard):
         self._said = False  # a finish has been said, so that the stream may end
         self._told = False  # the client has been told of the failure, or of the end
         self._text: list[str] = []
+        self._written = 0  # characters
         self.written = 0  # tokens that the vendor has written at the least: each piece holds one
         self.done = False
 
@@ -139,6 +140,7 @@ class Turn(Heard):
                 _, pieces = self.heard(data)
                 if pieces:
                     out.append(self._say(pieces))
+        bound(self._written, MAX_TEXT, "the text of the stream")
         if listener.failure is not None:
             out.append(self._fail())
         elif listener.done:
@@ -150,6 +152,7 @@ class Turn(Heard):
         for piece in pieces:
             if piece.kind in WRITTEN:
                 self._text.append(piece.text)
+                self._written += len(piece.text)
                 self.written += 1
             elif piece.kind == "finish":
                 self._said = True
@@ -193,16 +196,19 @@ class Turn(Heard):
 class Whole(Heard):
     """Reads a plain answer."""
 
-    __slots__ = ("_pieces", "_raw", "_told")
+    __slots__ = ("_pieces", "_raw", "_size", "_told")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener)
         self._raw: list[bytes] = []
+        self._size = 0
         self._told: Any = None
         self._pieces: Sequence[Piece] = ()
 
     def feed(self, chunk: bytes) -> bytes:
         self._raw.append(chunk)
+        self._size += len(chunk)
+        bound(self._size, MAX_PLAIN, "the answer")
         return b""
 
     def finish(self) -> bytes:

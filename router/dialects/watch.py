@@ -11,7 +11,7 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError
-from router.core.sse import Splitter, data_of, events, with_data
+from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
 from router.dialects.pieces import WRITTEN, Bill, Listener
 from router.dialects.turn import Heard, Whole
 
@@ -121,6 +121,7 @@ class Watch(Heard):
         self._size += len(block)
         if self._size > FOLD:
             self._fold()
+            bound(len(self._text), MAX_TEXT, "the text of the stream")
 
     def _fold(self) -> None:
         reader = Heard(self._how.listener(self._quirks))

@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 
-from router.core.entry import Attempt, Entry, abandoned
+from router.core.entry import Entry, abandoned
 from router.core.limits import FOREVER, Budget, moment
 from router.core.money import Rate, convert_nano, show
 from router.core.reprice import Consumed
 from router.core.usage import INPUTS, KINDS, LEAVES, Usage
+from router.stores.journal import attempt_of
 from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
 from router.stores.schema import ALWAYS_HASHED, COLUMNS, STEPS, VERSION
 
@@ -147,10 +148,7 @@ def last_row(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
 def open_attempts(connection: sqlite3.Connection) -> list[Entry]:
     entries = []
     for (body,) in connection.execute("SELECT body FROM attempts ORDER BY id"):
-        told = orjson.loads(body)
-        told["bound"] = Usage(**told["bound"])
-        told["holds"] = tuple(tuple(hold) for hold in told["holds"])
-        entries.append(abandoned(Attempt(**told)))
+        entries.append(abandoned(attempt_of(orjson.loads(body))))
     return entries
 
 

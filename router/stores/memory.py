@@ -88,6 +88,17 @@ class MemoryAccounts:
         self._holds[hold_id] = holds
         return True
 
+    def adopt(self, hold_id: str, holds: Charges) -> None:
+        """Take over a hold that another process has made; it has been paid for there. Windows are as `load` left them."""
+        for account, start, nano in holds:
+            if counter := self._find(account, start):
+                counter.held += nano
+        self._holds[hold_id] = tuple(hold for hold in holds if self._find(*hold[:2]))
+
+    def holds(self) -> Mapping[str, Charges]:
+        """Every hold that is open."""
+        return dict(self._holds)
+
     async def settle(self, hold_id: str, charges: Charges) -> None:
         holds = self._holds.pop(hold_id, None)
         if holds is None:

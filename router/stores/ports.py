@@ -63,14 +63,18 @@ class Accounts(Protocol):
         """Wait until a hold has been settled somewhere; False after `timeout_s`."""
 
 
-class Ledger(Protocol):
-    """The append-only record. Calls are durable when they return and idempotent by the attempt's id."""
+class Recording(Protocol):
+    """What writes the record. Calls are durable when they return and idempotent by the attempt's id."""
 
     async def open(self, attempt: Attempt) -> None:
         """Write down that an attempt is about to be made. Raises `StoreDown`."""
 
     async def close(self, entry: Entry) -> None:
         """Append what became of it; a second close of the same attempt changes nothing. Raises `StoreDown`."""
+
+
+class Ledger(Recording, Protocol):
+    """The append-only record."""
 
     async def recover(self) -> list[Entry]:
         """Close every attempt that an earlier process left open, by the rule of `entry.abandoned`."""

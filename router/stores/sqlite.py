@@ -41,7 +41,7 @@ from router.stores.ledgerfile import (
     values_of,
 )
 from router.stores.ports import SUMS, FreeSpan, FreeTaken, Labels, StoredKey, StoreDown, Total, labels_of
-from router.stores.schema import COLUMNS
+from router.stores.schema import COLUMNS, VERSION
 
 T = TypeVar("T")
 # Not INSERT OR IGNORE, which would also swallow a row with a NULL where none may be.
@@ -119,6 +119,10 @@ class SqliteLedger:
     async def close(self, entry: Entry) -> None:
         await self._submit("close", entry)
 
+    async def probe(self) -> None:
+        """Write something that changes nothing. Raises `StoreDown`."""
+        await self._submit("probe", None)
+
     def _write(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
         """The writer thread: everything that waits is one transaction."""
         stopping = False
@@ -138,9 +142,9 @@ class SqliteLedger:
         connection.close()
 
     def _commit(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop, batch: list[Operation]) -> None:
-        """Write a batch; if it fails, each alone, so that one bad row does not take the others with it."""
+        """Write a batch; if a row is bad, each alone, so that it does not take the others with it."""
         error = self._apply(connection, batch)
-        if error is not None and len(batch) > 1:
+        if error is not None and len(batch) > 1 and not isinstance(error, sqlite3.OperationalError):  # not the disk
             for operation in batch:
                 self._commit(connection, loop, [operation])
             return
@@ -168,6 +172,8 @@ class SqliteLedger:
             closed = [item for kind, item, _ in batch if kind == "close"]
             if closed:
                 self._append(connection, closed)
+            if not opened and not closed:
+                connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  (whatever it is, those who wait are told and the writer goes on)
             self._last_hash = last
@@ -207,6 +213,10 @@ class SqliteLedger:
 
     # Reading
 
+    async def open_attempts(self) -> list[Attempt]:
+        """What was written down as begun and is not closed."""
+        return [entry.attempt for entry in await self._read(open_attempts)]
+
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
             try:
@@ -238,8 +248,11 @@ class SqliteLedger:
         wanted = list(accounts)
 
         def query() -> Mapping[str, int]:
-            with contextlib.closing(connect(self.path, write=True)) as connection:
-                return spent(connection, wanted, rates or {})
+            try:
+                with contextlib.closing(connect(self.path, write=True)) as connection:
+                    return spent(connection, wanted, rates or {})
+            except sqlite3.Error as error:
+                raise StoreDown(f"{self.path}: {error}") from None
 
         return await asyncio.to_thread(query)
 

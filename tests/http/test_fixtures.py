@@ -40,7 +40,7 @@ async def test_the_demo_runs_in_this_process_in_both_ways_of_aiohttp(running, de
     hello = [{"role": "user", "content": "hello out=50 gap=1"}]
     async with farebox.post(key=KEY, json={"model": "gpt-4o", "messages": hello, "stream": True}) as reply:
         assert await reply.content.readany()
-    while farebox.farebox.in_flight:
+    while farebox.farebox.room.in_flight:
         await asyncio.sleep(0)
     (row,) = await farebox.rows()
     assert (row["outcome"], row["basis"], row["output_text"]) == ("left", "reported", 50)

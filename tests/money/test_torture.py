@@ -158,7 +158,7 @@ class Storm:
 
     def start(self):
         command = [sys.executable, Path(__file__).with_name("stepped.py")]
-        process = FareboxProcess(self.told, self.folder, command, STEPPED_BY=str(self.offset))
+        process = FareboxProcess(self.told, self.folder, command=command, STEPPED_BY=str(self.offset))
         self.process = process.__enter__()
 
     async def trouble(self):
