@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
+from math import ceil
 from typing import Any
 
 from aiohttp import web
@@ -142,7 +143,7 @@ def show(error: RouterError, request_id: str | None = None, name: Endpoint = "ch
     """An error before the first byte, in the dialect of the endpoint."""
     headers = dict(JSON)
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after_s - 1e-6)))  # up, so that it is true
     if request_id is not None:
         headers["x-farebox-request-id"] = request_id
     return web.Response(status=error.status, body=show_error(name, error, request_id), headers=headers)

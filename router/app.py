@@ -12,7 +12,7 @@ from typing import Any
 from router.checkpoints import keep_checkpoint
 from router.clock import Clock
 from router.core.catalog import Caller
-from router.core.entry import Charges, Entry
+from router.core.entry import Charges
 from router.core.explain import explain
 from router.core.health import Health
 from router.core.limits import Budget, BudgetState, moment
@@ -36,6 +36,7 @@ from router.stores.ports import StoreDown
 from router.stores.recorder import Recorder
 from router.stores.sqlite import SqliteLedger
 from router.tokenizer import Tokenizer
+from router.turns import Turns
 from router.upstream import AiohttpUpstream, Upstream
 from router.yamlfile import BadConfiguration
 
@@ -94,17 +95,19 @@ class Farebox:
         self.habits = Habits()
         self.metrics = Metrics(self._now)
         self.callers = self.snapshot.callers
-        self.gate = Gate(self.clock)
+        self.gate = Gate(self.clock, server.rate_wait)
         self.room = Room(self.clock)
         self.settlement = Settlement(
             self.accounts, self.recorder, self.tokenizer, self.habits, self.clock,
-            observers=[self.metrics.observe, self._take_tokens, log_entry], wait_s=server.budget_wait,
+            observers=[self.metrics.observe, self.gate.observe, log_entry], wait_s=server.budget_wait,
         )  # fmt: skip
         self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
+        health = Health()
         self.services = Services(
-            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, Health(), self.clock,
+            self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, health,
+            Turns(health, self.clock, server.rate_wait), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
         )  # fmt: skip
 
@@ -201,7 +204,8 @@ class Farebox:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.settlement.drain(self.snapshot.settings.server.drain)
         await self.services.upstream.stop()
-        await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())
+        if self._stamp:  # it had started
+            await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())
         await self.ledger.stop()
         self.recorder.stop()
         self.tokenizer.close()
@@ -252,6 +256,7 @@ class Farebox:
             log.error("the configuration was not reloaded", extra={"problems": list(self.problems)})  # noqa: TRY400 (the cause is in the problems)
             return False
         self.settlement.wait_s = snapshot.settings.server.budget_wait
+        self.gate.wait_s = self.services.turns.wait_s = snapshot.settings.server.rate_wait
         await self.refresh_keys()
         self.problems = ()
         self.metrics.reloads["ok"] += 1
@@ -315,9 +320,6 @@ class Farebox:
             if verdict.lost.startswith("unpriced"):
                 self.metrics.unpriced[verdict.model.vendor, verdict.model.name] += 1
 
-    def _take_tokens(self, entry: Entry) -> None:
-        self.gate.observe(entry, self.snapshot.teams)
-
     def _fell_back(self, route: str, tried: str, then: str) -> None:
         self.metrics.fallbacks[route, tried, then] += 1
 
@@ -337,8 +339,8 @@ class Farebox:
     def _now(self) -> Now:
         return Now(
             self.snapshot, self.clock.now(), self.budgets(), self.room.in_flight, self.ledger.lag(self.clock.seconds()),
-            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(), self.room.cut,
-            self.recorder.down, self.recorder.let_through,
+            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
+            {"team": self.gate.lines.count(), "vendor": self.services.turns.lines.count()}, self.room.cut, self.recorder.down, self.recorder.let_through,
         )  # fmt: skip
 
     def _open_breakers(self) -> dict[tuple[str, str], bool]:

@@ -1,7 +1,14 @@
 """The clock, as an argument, so that tests can push it."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
+
+
+class Alarm(Protocol):
+    def cancel(self) -> None:
+        """Do not ring; safe to call when it has rung."""
 
 
 class Clock(Protocol):
@@ -11,6 +18,9 @@ class Clock(Protocol):
     def seconds(self) -> float:
         """Seconds on a clock that never jumps, for measuring."""
 
+    def later(self, seconds: float, call: Callable[[], object]) -> Alarm:
+        """Call back on the running loop after so many seconds."""
+
 
 class SystemClock:
     def now(self) -> int:
@@ -18,3 +28,6 @@ class SystemClock:
 
     def seconds(self) -> float:
         return time.perf_counter()
+
+    def later(self, seconds: float, call: Callable[[], object]) -> Alarm:
+        return asyncio.get_running_loop().call_later(seconds, call)

@@ -44,6 +44,7 @@ class Now:
     calibrator: Calibrator = field(default_factory=Calibrator)
     free: Iterable[Standing] = ()
     open_breakers: Mapping[tuple[str, str], bool] = field(default_factory=dict)  # (vendor, model) → whether it is open
+    waiting: Mapping[str, int] = field(default_factory=dict)  # for whose rate limit → requests in line
     cut: Mapping[str, int] = field(default_factory=dict)  # clients that were sent away, by why
     store_down: bool = False
     journalled: Mapping[str, int] = field(default_factory=dict)  # attempts that began without the ledger, by team
@@ -150,6 +151,10 @@ class Metrics(Collector):
         for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
             yield distribution.family()
         yield GaugeMetricFamily("farebox_in_flight", "Requests being served", value=now.in_flight)
+        waiting = GaugeMetricFamily("farebox_waiting", "Requests in line for a rate limit", labels=["limit"])
+        for limit, count in now.waiting.items():
+            waiting.add_metric([limit], count)
+        yield waiting
         yield _counter(
             "farebox_clients_cut", "Connections ended for what their clients did", ("why",),
             {(why,): n for why, n in now.cut.items()},

@@ -5,8 +5,10 @@
 What follows a reservation (usage, charge, ledger, accounts, metrics) happens in `settlement`, out of the request's reach.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple
 
 from router.clock import Clock
 from router.core import jsonio
@@ -23,17 +25,19 @@ from router.core.errors import (
 )
 from router.core.explain import explain
 from router.core.failure import CALLERS_FAULT, Failure, Fault
-from router.core.health import OF_THE_KEY, Health, Unwell
+from router.core.health import OF_THE_KEY, Health
 from router.core.policy import Decision, Market, Plan, decide
 from router.dialects import cannot, read
-from router.gate import Gate
+from router.gate import Admission, Gate
 from router.grants import Grants
 from router.habits import Habits
+from router.hedge import Hedges, Lane
 from router.relay import Reach, Reply, relay
 from router.settlement import Settlement
 from router.snapshot import Snapshot
 from router.tally import Tally, Ticket
 from router.tokenizer import Tokenizer
+from router.turns import Turn, Turns, tokens_of
 from router.upstream import Upstream
 
 MAX_ATTEMPTS = 3  # a request that three vendors could not serve is told so, while its client still waits
@@ -61,14 +65,18 @@ class Services:
     habits: Habits
     gate: Gate
     health: Health
+    turns: Turns
     clock: Clock
     on_decision: Callable[[str, Caller, Decision], None]
     on_fallback: Callable[[str, str, str], None]
     on_overhead: Callable[[float], None]
     reach: Reach = field(init=False)
+    hedges: Hedges = field(init=False)
 
     def __post_init__(self) -> None:
         self.reach = Reach(self.upstream, Grants(self.upstream, self.clock), self.health, self.clock)
+        self.hedges = Hedges(self.clock)
+        self.settlement.observers.append(self.hedges.paces.observe)
 
 
 async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
@@ -80,29 +88,95 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     if chat.wishes.dry_run:
         await _dry_run(ticket, reply)
         return
-    with services.gate.admit(inbound.caller):
-        await _attempts(inbound, reply, decision, ticket, services)
+    asked = services.clock.seconds()
+    async with services.gate.admit(inbound.caller, ticket.id, tokens_of(decision.plans[0])) as admission:
+        waited = services.clock.seconds() - asked
+        await _attempts(inbound, reply, decision, ticket, admission, waited, services)
 
 
-async def _attempts(inbound: Inbound, reply: Reply, decision: Decision, ticket: Ticket, services: Services) -> None:
+async def _attempts(
+    inbound: Inbound,
+    reply: Reply,
+    decision: Decision,
+    ticket: Ticket,
+    admission: Admission,
+    waited: float,
+    services: Services,
+) -> None:
     """The decision's plans in order, one reservation each, until one has answered."""
-    chat, plans, failed = ticket.chat, decision.plans, list[Tally]()
-    busy = _busy(plans, services)
-    plans = tuple(plan for plan in plans if plan.model.name not in busy)
-    if not plans:
-        raise _nobody_can_be_asked(busy)
-    while plans:
-        async with services.settlement.reserve(ticket, plans, len(failed) + 1) as tally:
-            await relay(chat, tally, reply, services.reach)
-            plans = _left_to_try(plans, tally, len(failed) + 1, services)
-            tally.final = not plans
-        services.on_overhead(tally.overhead_s(inbound.began))
-        if tally.answered or tally.left:
+    failed, asked = list[Tally](), services.clock.seconds()
+    turn = await services.turns.pick(decision.plans, inbound.caller)
+    waited += services.clock.seconds() - asked
+    if not turn.plans:
+        raise _nobody_can_be_asked(decision.plans, services)
+    attempt = partial(_attempt, inbound.caller, admission, services)
+    while turn.plans:
+        number = len(failed) + 1
+        after_s = services.hedges.after(decision.route, turn.plans)
+        if after_s is None:
+            tried = [await attempt(ticket, turn, number, reply)]
+        else:
+            tried = await services.hedges.race(
+                decision.route,
+                reply,
+                after_s,
+                partial(attempt, ticket, turn, number),
+                partial(_second, attempt, ticket, turn, number + 1, after_s, services),
+            )
+        services.on_overhead(tried[0].tally.overhead_s(inbound.began + waited))
+        if any(one.tally.answered or one.tally.left for one in tried):
             return
-        failed.append(tally)
-        if plans:
-            services.on_fallback(decision.route.name, tally.plan.model.name, plans[0].model.name)
-    raise _every_attempt_failed(failed)
+        failed.extend(one.tally for one in tried)
+        turn = next((one.following for one in tried if one.following.plans), tried[0].following)
+        if turn.plans and turn.plans[0].model is not failed[-1].plan.model:
+            services.on_fallback(decision.route.name, failed[-1].plan.model.name, turn.plans[0].model.name)
+    raise _every_attempt_failed(failed, services)
+
+
+class _Tried(NamedTuple):
+    tally: Tally
+    following: Turn  # whom to ask next; nobody if there is no need
+
+
+async def _attempt(
+    caller: Caller, admission: Admission, services: Services, ticket: Ticket, turn: Turn, number: int, reply: Reply
+) -> _Tried:
+    """One reservation and one call. In a race only who fails last looks for whom to ask next."""
+    try:
+        async with services.settlement.reserve(ticket, turn.plans, number, turn.claim) as tally:
+            tally.seat, admission.asked = turn.take(), True
+            lane = reply if isinstance(reply, Lane) else None
+            if lane is not None:
+                lane.start(tally)
+            await relay(ticket.chat, tally, reply, services.reach)
+            if lane is not None and not tally.answered and not lane.is_last():
+                tally.final = False
+                return _Tried(tally, Turn(services.turns, ()))
+            following = await _next(turn.plans, tally, number, caller, services)
+            tally.final = not following.plans and not tally.lost
+    finally:
+        turn.give_back()  # where no attempt was made
+    return _Tried(tally, following)
+
+
+def _second(
+    attempt: Callable[[Ticket, Turn, int, Reply], Awaitable[_Tried]],
+    ticket: Ticket,
+    turn: Turn,
+    number: int,
+    after_s: float,
+    services: Services,
+    lane: Lane,
+) -> Awaitable[_Tried] | None:
+    """The attempt beside a slow one: by the next plan of another model that is well and has room; None if none has."""
+    others = tuple(plan for plan in turn.plans if plan.model is not turn.plans[0].model)
+    for i, plan in enumerate(others):
+        if services.turns.look(plan) is None and (seat := services.turns.seat(plan, well=True)) is not None:
+            slow = turn.plans[0].model.name
+            reason = f"{ticket.decision.reason}; {slow} had not begun after {after_s:.2g} s"
+            told = replace(ticket, decision=replace(ticket.decision, reason=reason))
+            return attempt(told, Turn(services.turns, others[i:], seat), number, lane)
+    return None
 
 
 async def choose(
@@ -154,27 +228,39 @@ async def _dry_run(ticket: Ticket, reply: Reply) -> None:
     await reply.send(200, jsonio.dumps(told), headers)
 
 
-def _busy(plans: tuple[Plan, ...], services: Services) -> Mapping[str, Unwell]:
-    """Of these the models that are unwell while another request tries them, by name."""
-    now = services.clock.seconds()
-    unwell = {plan.model.name: services.health.look(plan.model, now) for plan in plans}
-    return {name: found for name, found in unwell.items() if found is not None and found.busy}
+def _nobody_can_be_asked(plans: tuple[Plan, ...], services: Services) -> RouterError:
+    unwell = {plan.model.name: services.turns.look(plan) for plan in plans}
+    told = "; ".join(f"{name}: {found or 'others were faster'}" for name, found in unwell.items())
+    limited = all(found is None or found.fault is Fault.RATE_LIMITED for found in unwell.values())
+    return (RateLimited if limited else Overloaded)(
+        f"no vendor can be asked now: {told}", retry_after_s=services.turns.back_in(plans)
+    )
 
 
-def _nobody_can_be_asked(busy: Mapping[str, Unwell]) -> RouterError:
-    told = "; ".join(f"{name}: {found}" for name, found in busy.items())
-    limited = all(found.fault is Fault.RATE_LIMITED for found in busy.values())
-    wait = min(found.wait_s for found in busy.values())
-    return (RateLimited if limited else Overloaded)(f"no vendor can be asked now: {told}", retry_after_s=wait)
+async def _next(plans: tuple[Plan, ...], tally: Tally, tried: int, caller: Caller, services: Services) -> Turn:
+    """Whom to ask after this attempt; nobody once it has answered, once it is the caller's fault, or after enough tries."""
+    nobody, failure = Turn(services.turns, ()), tally.failure
+    if tally.answered or tally.left or failure is None or tried >= MAX_ATTEMPTS:
+        return nobody
+    if tally.seat is not None:
+        tally.seat.leave()  # it may be this one's own that the next waits for
+    if left := _left_to_try(plans, tally, failure.fault, services):
+        turn = await services.turns.pick(left, caller)
+        if turn.plans:
+            return turn
+    same = tuple(plan for plan in plans if plan.model is tally.plan.model)
+    wait = services.turns.again(same[0], failure, tried)
+    if wait is None or (tally.streaming and tally.reader is not None and tally.reader.text()):
+        return nobody
+    await services.turns.pause(wait)
+    return await services.turns.pick(same, caller)
 
 
-def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int, services: Services) -> tuple[Plan, ...]:
-    """The plans after this attempt: none once it has answered, once it is the caller's fault, or after enough tries. Where a
-    prompt was too long, those with a larger window; the same again where it was the credential's fault and there is another.
+def _left_to_try(plans: tuple[Plan, ...], tally: Tally, fault: Fault, services: Services) -> tuple[Plan, ...]:
+    """The plans after this attempt. Where a prompt was too long, those with a larger window; the same again where it was
+    the credential's fault and there is another.
     """
-    model, fault = tally.plan.model, tally.failure.fault if tally.failure else None
-    if tally.answered or tally.left or tried >= MAX_ATTEMPTS:
-        return ()
+    model = tally.plan.model
     if fault is Fault.CONTEXT_TOO_LONG:
         plans = tuple(plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0))
     elif tally.failure and tally.failure.callers:
@@ -185,11 +271,10 @@ def _left_to_try(plans: tuple[Plan, ...], tally: Tally, tried: int, services: Se
         and services.health.look(model, services.clock.seconds()) is None
     ):
         return plans
-    busy = _busy(plans, services)
-    return tuple(plan for plan in plans if plan.model is not model and plan.model.name not in busy)
+    return tuple(plan for plan in plans if plan.model is not model)
 
 
-def _every_attempt_failed(failed: list[Tally]) -> RouterError:
+def _every_attempt_failed(failed: list[Tally], services: Services) -> RouterError:
     """One error for all attempts, each named; the caller's own fault keeps the vendor's message."""
     failures = [tally.failure or Failure(Fault.SERVER, "no answer") for tally in failed]
     last = failures[-1]
@@ -203,12 +288,13 @@ def _every_attempt_failed(failed: list[Tally]) -> RouterError:
     faults = {failure.fault for failure in failures}
     waits = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
     wait = min(waits, default=None)
-    if faults == {Fault.RATE_LIMITED}:
-        return RateLimited(
-            f"every candidate is rate limited: {named}", retry_after_s=wait or 1.0, details=_told(failed)
-        )
     if faults <= {Fault.RATE_LIMITED, Fault.OVERLOADED}:
-        return Overloaded(f"every candidate is overloaded: {named}", retry_after_s=wait or 1.0, details=_told(failed))
+        limited = faults == {Fault.RATE_LIMITED}
+        if wait is None:  # who is ill and has nobody beside him is tried at once, so there is no need to come late
+            wait = services.turns.back_in([tally.plan for tally in failed]) if limited else 1.0
+        kind_of_error: type[RouterError] = RateLimited if limited else Overloaded
+        told = f"every candidate is {'rate limited' if limited else 'overloaded'}: {named}"
+        return kind_of_error(told, retry_after_s=wait, details=_told(failed))
     kind_of_error = UpstreamTimeout if faults == {Fault.TIMEOUT} else UpstreamFailed
     return kind_of_error(f"every attempt failed: {named}", retry_after_s=wait, details=_told(failed))
 

@@ -6,6 +6,7 @@ it there is no status any more, and an error is an event of the stream.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -18,15 +19,20 @@ from router.core.failure import HIDDEN, AttemptFailed, Failure, Fault
 from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
-from router.core.sse import bound
 from router.core.usage import Usage
 from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
+from router.dialects.allowances import read_allowances
 from router.dialects.turn import Gathered, Turn, Turned
 from router.grants import Grants, Token
 from router.tally import Tally
 from router.upstream import MAX_REPLY, Exchange, Upstream, UpstreamCall
 
-MAX_BEFORE = 2**20  # bytes of a stream that are kept back while not a word of the answer has come
+# What a stream says before the first word is kept back: a role, a message's head, a ping, some hundred bytes. What is
+# larger is an answer of a kind that has no text; balancers between a client and us cut what is silent for 30 or 60 s.
+OPENING = 8192
+OPENING_S = 15.0
+KEEP_ALIVE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\r)|(?<=\r\n\r\n))(?::[^\r\n]*(?:\r\n?|\n))+(?:\r\n?|\n)")
+"""Events of comments alone. Of what is kept back nobody has waited for them."""
 PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
 
 
@@ -63,7 +69,7 @@ async def relay(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach) -> 
     A call that is refused because its token holds no longer was not billed, so it is made once more with a new one.
     """
     model, health = tally.plan.model, reach.health
-    key = health.take(model, reach.clock.seconds())
+    key = tally.seat.key if tally.seat is not None else health.take(model, reach.clock.seconds())
     try:
         token = await _once(chat, tally, reply, reach, key)
         if token is not None and not tally.answered and not tally.left and reach.grants.forget(token, tally.failure):
@@ -91,6 +97,8 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
             tally.sent_s = clock.seconds()
         exchange = tally.exchange = reach.upstream.open(call)
         await exchange.response()
+        if (left := read_allowances(exchange.headers, clock.now())) is not None:
+            reach.health.seats.told(model, key, left, tally.sent_s, clock.seconds())
         if not 200 <= exchange.status < 300:
             dialect, _ = wire_of(model, chat.endpoint)
             quirks = model.access.vendor.quirks
@@ -229,9 +237,11 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
                 tally.failure = reader.failure
                 return
             held += out
-            bound(len(held), MAX_BEFORE, "what came before the answer")
-            if not held or not progress.begun:
-                continue  # not a word yet: another candidate can still be tried
+            if len(held) > OPENING:
+                held = KEEP_ALIVE.sub(b"", held)
+            tally.first_byte_s = tally.first_byte_s or clock.seconds()
+            if not held or _says_nothing(reader, held, clock.seconds() - tally.sent_s):
+                continue  # another candidate can still be tried
             await _begin(tally, reader, reply, exchange, clock)
             out, held = held, b""
         if out:
@@ -246,7 +256,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
     rest = reader.finish()
     tally.complete = reader.done
     if not tally.answered:
-        if not tally.complete or not held + rest:
+        if reader.failure is not None or not tally.complete or not held + rest:
             raise AttemptFailed(reader.failure or Failure(Fault.RESET, "the stream ended before it began"))
         await _begin(tally, reader, reply, exchange, clock)  # an answer without a word
         rest = held + rest
@@ -260,24 +270,31 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
 class _Progress:
     """Whether words still come: comments and pings say that a socket is alive, and no more."""
 
-    __slots__ = ("_clock", "_idle_s", "_reader", "_since", "_written", "begun")
+    __slots__ = ("_clock", "_idle_s", "_reader", "_since", "_written")
 
     def __init__(self, reader: StreamReader, idle_s: float, clock: Clock) -> None:
         self._reader, self._idle_s, self._clock = reader, idle_s, clock
         self._written, self._since = reader.written, clock.seconds()
-        self.begun = False
 
     def look(self) -> None:
         """After each piece. Raises `AttemptFailed`: nothing but keep-alives for too long."""
         if self._reader.written != self._written or self._reader.done:
-            self._written, self._since, self.begun = self._reader.written, self._clock.seconds(), True
+            self._written, self._since = self._reader.written, self._clock.seconds()
         elif self._clock.seconds() - self._since > self._idle_s:
             raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing but keep-alives within {self._idle_s:g} s"))
 
 
+def _says_nothing(reader: StreamReader, held: bytes, passed_s: float) -> bool:
+    """Whether a stream may still be taken back: nothing of the answer is in it, and its client has not waited long."""
+    if reader.done or len(held) > OPENING or passed_s > OPENING_S:
+        return False
+    counted = reader.usage is not None and reader.usage_final  # with each chunk, and the text is forgotten for it
+    return not counted and not reader.text()
+
+
 async def _begin(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     """The head of the stream goes out: from here on nobody else can be tried."""
-    tally.first_byte_s = clock.seconds()
+    tally.first_byte_s = clock.seconds()  # that of the answer's first word
     head = {"content-type": "text/event-stream", **_passed(exchange, reader)}
     await reply.begin({**head, **farebox_headers(tally)})
     tally.answered = True

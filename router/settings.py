@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from router.core.catalog import DialectName, Tier
+from router.core.catalog import UNLIMITED, DialectName, RateLimits, Tier
 from router.core.currency import ExchangeRates
 from router.core.limits import Period
 from router.core.money import Rate, amount_nano
@@ -45,6 +45,7 @@ def _money(value: Any) -> int:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+SecondsOrNone = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Money = Annotated[int, BeforeValidator(_money)]
 Quality = Annotated[float, Field(ge=0, le=1)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
@@ -64,6 +65,7 @@ class ServerSettings(Strict):
     on_store_failure: Literal["refuse", "serve"] = "refuse"
     open_page: bool = False
     budget_wait: Seconds = 5.0
+    rate_wait: SecondsOrNone = 2.0
     drain: Seconds = 30.0
     notice: Annotated[float, BeforeValidator(_seconds), Field(ge=0)] = 0.0
     reload_every: Seconds = 2.0
@@ -95,6 +97,17 @@ class TimeoutSettings(Strict):
     total: Seconds = 900.0
 
 
+class LimitSettings(Strict):
+    requests_per_minute: int | None = Field(default=None, gt=0)
+    tokens_per_minute: int | None = Field(default=None, gt=0)
+    concurrent: int | None = Field(default=None, gt=0)
+
+    @property
+    def compiled(self) -> RateLimits:
+        found = RateLimits(self.requests_per_minute, self.tokens_per_minute, self.concurrent)
+        return UNLIMITED if found == UNLIMITED else found
+
+
 class VendorSettings(Strict):
     api_key: SecretStr | None = None
     api_keys: list[SecretStr] = Field(default_factory=list)
@@ -103,6 +116,7 @@ class VendorSettings(Strict):
     currency: Currency | None = None
     timeout: TimeoutSettings = TimeoutSettings()
     headers: dict[str, str] = Field(default_factory=dict)
+    limits: LimitSettings = LimitSettings()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -122,6 +136,12 @@ class ModelSettings(Strict):
     max_output: int | None = Field(default=None, gt=0)
     lacks: list[Literal["tools", "images", "json_schema", "audio"]] | None = None
     kind: Literal["chat", "embedding"] | None = None
+    limits: LimitSettings = LimitSettings()
+
+
+class HedgeSettings(Strict):
+    percentile: float = Field(default=95, ge=50, lt=100)
+    share: float = Field(default=0.05, gt=0, le=0.5)
 
 
 class RouteSettings(Strict):
@@ -132,6 +152,7 @@ class RouteSettings(Strict):
     min_output_tokens: int = Field(default=1, gt=0)
     fallback: list[str] = Field(default_factory=list)
     on_unmet: Literal["flagship", "refuse"] = "flagship"
+    hedge: HedgeSettings | None = None
 
     @model_validator(mode="after")
     def _names_something(self) -> "RouteSettings":
@@ -156,6 +177,7 @@ class KeySettings(Strict):
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     expires: date | datetime | None = None
     budgets: list[BudgetSettings] = Field(default_factory=list)
+    limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="after")
     def _has_one_secret(self) -> "KeySettings":
@@ -179,12 +201,6 @@ def hash_key(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class LimitSettings(Strict):
-    requests_per_minute: int | None = Field(default=None, gt=0)
-    tokens_per_minute: int | None = Field(default=None, gt=0)
-    concurrent: int | None = Field(default=None, gt=0)
-
-
 class TeamSettings(Strict):
     keys: list[KeySettings] = Field(default_factory=list)
     routes: list[str] | None = None
@@ -192,6 +208,7 @@ class TeamSettings(Strict):
     quality: Quality | None = None
     budgets: list[BudgetSettings] | None = None
     limits: LimitSettings = LimitSettings()
+    weight: float = Field(default=1.0, ge=0.001, le=1000)
 
 
 class MockSettings(Strict):

@@ -25,7 +25,7 @@ from router.core.calibration import Calibrator
 from router.core.catalog import Caller
 from router.core.charge import Fit, Terms, fit, over_budget
 from router.core.entry import Attempt, Basis, Entry, Outcome
-from router.core.errors import NotAllowed, Overloaded
+from router.core.errors import NotAllowed, Overloaded, RateLimited
 from router.core.failure import UNBILLED, AttemptFailed, Failure, Fault
 from router.core.limits import Budget, BudgetState
 from router.core.policy import Plan, renewed
@@ -72,9 +72,13 @@ class Settlement:
         self._go.set()
         self._quiet.set()
 
-    def reserve(self, ticket: Ticket, plans: Sequence[Plan], number: int) -> "Reservation":
-        """The scope of one attempt; entering it may raise `OverBudget` or `Overloaded`."""
-        return Reservation(self, ticket, plans, number)
+    def reserve(
+        self, ticket: Ticket, plans: Sequence[Plan], number: int, claim: Callable[[Plan], bool] = lambda _: True
+    ) -> "Reservation":
+        """The scope of one attempt; entering it may raise `OverBudget`, `RateLimited` or `Overloaded`. `claim` says whether
+        there is room at the vendor of the plan that can be paid for.
+        """
+        return Reservation(self, ticket, plans, number, claim)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for every closing task; what is not done by then is left to the next start's recovery."""
@@ -105,7 +109,7 @@ class Settlement:
 
     # Entering
 
-    async def _enter(self, ticket: Ticket, plans: Sequence[Plan], number: int) -> Tally:
+    async def _enter(self, ticket: Ticket, plans: Sequence[Plan], number: int, claim: Callable[[Plan], bool]) -> Tally:
         attempt_id = f"{ticket.id}.{number}"
         deadline = self.clock.seconds() + self.wait_s
         while True:
@@ -114,6 +118,11 @@ class Settlement:
             if not plan.holds_at(now):
                 if not (plans := renewed(plans, now)):
                     raise NotAllowed(f"unpriced: the price of {plan.model.name} ended while the request was served")
+                continue
+            if not claim(plan):
+                plans = [other for other in plans if other.model is not plan.model]
+                if not plans:
+                    raise RateLimited("no vendor that can be paid for has room now", retry_after_s=1)
                 continue
             if plan.price.flat is None:  # hours are those of this attempt
                 plan = replace(plan, facts=replace(plan.facts, at=now))
@@ -189,7 +198,11 @@ class Settlement:
         finally:
             if tally.exchange is not None:
                 tally.exchange.close()
+            if tally.seat is not None:
+                tally.seat.leave()
         usage, basis = await self._usage(tally)
+        if tally.seat is not None:
+            tally.seat.used(self.clock.seconds(), usage.input_total + usage.output_total)
         await self.write(self._entry(tally, usage, basis))
 
     async def _release(self, terms: Terms, attempt: Attempt) -> None:
@@ -286,7 +299,7 @@ class Settlement:
             usage=usage,
             cost=charge.cost,
             vendor_cost=charge.vendor,
-            flagship_cost=charge.flagship if outcome != "error" else charge.cost,
+            flagship_cost=charge.cost if outcome == "error" or tally.lost else charge.flagship,
             charges=charge.accounts,
             final=tally.final,
             first_byte_ms=None if tally.first_byte_s is None else round((tally.first_byte_s - tally.began) * 1000),
@@ -320,7 +333,7 @@ class Settlement:
         if not told.input_total:  # no prompt has no tokens
             told = replace(told, input_fresh=plan.tokens.tokens)
         text = tally.reader.text() if tally.reader else ""
-        if not text and not tally.answered and not (failure is not None and failure.fault in UNBILLED):
+        if not text and not tally.begun and not (failure is not None and failure.fault in UNBILLED):
             return replace(told, output_text=plan.output_cap * plan.choices)
         count = await asyncio.to_thread(self.tokenizer.count, plan.model.counting.encoding, text)
         written = ceil(count * self.calibrator.factor(plan.model, text))
@@ -334,9 +347,16 @@ class Reservation:
 
     __slots__ = ("_args", "_settlement", "_tally")
 
-    def __init__(self, settlement: Settlement, ticket: Ticket, plans: Sequence[Plan], number: int) -> None:
+    def __init__(
+        self,
+        settlement: Settlement,
+        ticket: Ticket,
+        plans: Sequence[Plan],
+        number: int,
+        claim: Callable[[Plan], bool],
+    ) -> None:
         self._settlement = settlement
-        self._args = (ticket, plans, number)
+        self._args = (ticket, plans, number, claim)
         self._tally: Tally | None = None
 
     async def __aenter__(self) -> Tally:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from router.core.buckets import Seat
 from router.core.catalog import Caller, ChatRequest
 from router.core.charge import Charge, Terms
 from router.core.entry import Attempt
@@ -44,12 +45,14 @@ class Tally:
     budgets: Mapping[str, tuple[Budget, ...]]  # those that were configured when it began
     now: Callable[[], int]  # microseconds since 1970
     share: Share | None = None  # of a free quota, where the price has one
+    seat: Seat | None = None  # at its vendor
     exchange: Exchange | None = None
     reader: Reader | None = None
     failure: Failure | None = None
     answered: bool = False  # bytes have gone out
     complete: bool = False  # the vendor's answer was read to its end
     left: bool = False  # the client went away
+    lost: bool = False  # another attempt of this request had begun to answer before it
     capped: bool = False  # we ended the stream at its cap
     final: bool = True  # no other attempt of this request follows
     streaming: bool = False
@@ -61,6 +64,11 @@ class Tally:
     @property
     def usage(self) -> Usage | None:
         return self.reader.usage if self.reader else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the vendor's answer has been seen, if only its beginning."""
+        return self.answered or (self.streaming and self.first_byte_s is not None)
 
     @property
     def vendor_cost(self) -> int | None:

@@ -22,6 +22,16 @@ from router.snapshot import load
 from router.stores.memory import MemoryAccounts
 from router.stores.ports import StoreDown
 from router.tokenizer import Tokenizer
+from router.turns import Turns
+
+
+@dataclass
+class PushedAlarm:
+    at: float
+    call: object
+
+    def cancel(self):
+        self.call = None
 
 
 @dataclass
@@ -30,6 +40,7 @@ class PushedClock:
 
     at: int = 1_795_000_000_000_000
     measured: float = 0.0
+    alarms: list = field(default_factory=list)
 
     def now(self):
         return self.at
@@ -37,9 +48,25 @@ class PushedClock:
     def seconds(self):
         return self.measured
 
+    def later(self, seconds, call):
+        alarm = PushedAlarm(self.measured + seconds, call)
+        self.alarms.append(alarm)
+        return alarm
+
     def push(self, seconds):
-        self.at += int(seconds * 1_000_000)
-        self.measured += seconds
+        """Later by so much; alarms ring on the way, each at its time."""
+        end = self.measured + seconds
+        while due := [alarm for alarm in self.alarms if alarm.call is not None and alarm.at <= end]:
+            first = min(due, key=lambda alarm: alarm.at)
+            self._at(max(first.at, self.measured))
+            call, first.call = first.call, None
+            call()
+        self.alarms = [alarm for alarm in self.alarms if alarm.call is not None]
+        self._at(end)
+
+    def _at(self, measured):
+        self.at += round((measured - self.measured) * 1_000_000)
+        self.measured = measured
 
 
 VENDOR = Vendor("check", "http://127.0.0.1:1/v1", "USD")
@@ -80,6 +107,14 @@ class Late:
 
 
 @dataclass
+class Headed:
+    """An answer with headers of its vendor's."""
+
+    headers: dict
+    answer: object
+
+
+@dataclass
 class ListedExchange:
     answer: object
     status: int = 0
@@ -91,6 +126,9 @@ class ListedExchange:
         if isinstance(self.answer, Late):
             await self.answer.gate.wait()
             self.answer = self.answer.answer
+        more = {}
+        if isinstance(self.answer, Headed):
+            more, self.answer = self.answer.headers, self.answer.answer
         if isinstance(self.answer, Failure):
             raise AttemptFailed(self.answer)
         if isinstance(self.answer, tuple):
@@ -102,6 +140,7 @@ class ListedExchange:
             stream = isinstance(self.answer, list)
             self.headers = {"content-type": "text/event-stream" if stream else "application/json"}
             self.answer = list(self.answer) if stream else [self.answer]
+        self.headers |= more
 
     async def read(self):
         out, self.answer = b"".join(self.answer), []
@@ -210,7 +249,7 @@ TOKENIZER = Tokenizer()  # vocabularies are loaded once for all tests
 class Conversation:
     """A pipeline around lists: requests in, calls out, bytes out, rows written."""
 
-    def __init__(self, snapshot, *answers):
+    def __init__(self, snapshot, *answers, wait_s=0):
         self.snapshot = snapshot
         self.clock = PushedClock()
         self.upstream = ListedUpstream(list(answers))
@@ -218,11 +257,13 @@ class Conversation:
         self.accounts = MemoryAccounts()
         tokenizer, habits = TOKENIZER, Habits()
         self.asked, self.decisions, self.fallbacks = [], [], []
-        self.gate = Gate(self.clock)
+        self.gate = Gate(self.clock, wait_s)
         self.settlement = Settlement(self.accounts, self.ledger, tokenizer, habits, self.clock, wait_s=0)
-        self.settlement.observers.append(lambda entry: self.gate.observe(entry, snapshot.teams))
+        self.settlement.observers.append(self.gate.observe)
+        health = Health()
+        self.turns = Turns(health, self.clock, wait_s, retry_s=2.0 if wait_s else 0.0, chance=lambda: 0.0)
         self.services = Services(
-            tokenizer, self.upstream, self.settlement, habits, self.gate, Health(), self.clock,
+            tokenizer, self.upstream, self.settlement, habits, self.gate, health, self.turns, self.clock,
             on_decision=lambda *told: self.decisions.append(told),
             on_fallback=lambda *told: self.fallbacks.append(told),
             on_overhead=lambda seconds: None,
@@ -232,7 +273,7 @@ class Conversation:
     def caller(self):
         return next(iter(self.snapshot.callers.values()))
 
-    async def ask(self, reply=None, endpoint="chat/completions", headers=None, raw=None, **body):
+    async def ask(self, reply=None, endpoint="chat/completions", headers=None, caller=None, raw=None, **body):
         """Send one request, or the bytes of one, and wait until its money is settled."""
         reply = reply or KeptReply()
         said = {"input": "hello"} if endpoint == "responses" else {"messages": [{"role": "user", "content": "hello"}]}
@@ -243,7 +284,7 @@ class Conversation:
             endpoint,
             jsonio.dumps(body) if raw is None else raw,
             headers or {},
-            self.caller,
+            caller or self.caller,
             self.clock.seconds(),
         )
         try:

@@ -32,9 +32,12 @@ LAYERS = {
     "priceentry": (CORE | {"calendars", ""}, {"pydantic"}),
     "pricebook": (CORE | {"calendars", "priceentry", "yamlfile", "resources", ""}, {"pydantic"}),
     "settings": (CORE | {"pricebook", "priceentry", "yamlfile"}, {"pydantic"}),
-    "snapshot": (PURE | {"", "settings", "pricebook", "priceentry", "yamlfile", "stores"}, set()),
+    "compiler": (PURE | {"", "settings", "pricebook", "priceentry", "yamlfile"}, set()),
+    "snapshot": (CORE | {"compiler", "settings", "stores", "yamlfile"}, set()),
     "checkpoints": (CORE | {"settings", "stores"}, set()),
-    "gate": (CORE | {"clock"}, set()),
+    "waiting": (CORE | {"clock"}, set()),
+    "gate": (CORE | {"clock", "waiting"}, set()),
+    "turns": (CORE | {"clock", "waiting"}, set()),
     "lending": (CORE | {"stores"}, {"orjson"}),
     "room": (CORE | {"clock"}, set()),
     "quotas": (CORE | {"stores"}, set()),
@@ -43,9 +46,11 @@ LAYERS = {
     "settlement": (CORE | {"clock", "habits", "quotas", "stores", "tally", "tokenizer"}, set()),
     "grants": (PURE | {"clock", "upstream"}, set()),
     "relay": (PURE | {"clock", "grants", "tally", "upstream"}, set()),
+    "hedge": (PURE | {"clock", "relay", "tally"}, set()),
     "pipeline": (
         PURE
-        | {"clock", "gate", "grants", "habits", "relay", "settlement", "snapshot", "tally", "tokenizer", "upstream"},
+        | {"clock", "gate", "grants", "habits", "relay", "settlement", "snapshot", "tally", "tokenizer", "turns"}
+        | {"hedge", "upstream"},
         set(),
     ),
 }

@@ -125,6 +125,19 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """Of a team, a key, a vendor's credential or a model; None is unlimited."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+UNLIMITED = RateLimits()
+"""The one that is compared with, so that what is not limited costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """A configured vendor: where calls go and with which credentials."""
 
@@ -133,6 +146,7 @@ class Access:
     keys: tuple[str, ...] = field(default=(), repr=False)
     timeouts: Timeouts = Timeouts()
     headers: tuple[tuple[str, str], ...] = ()
+    limits: RateLimits = UNLIMITED  # of each credential
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,12 +164,21 @@ class Model:
     lacks: frozenset[str] = frozenset()
     kind: Literal["chat", "embedding"] = "chat"
     counting: Counting = DEFAULT
+    limits: RateLimits = UNLIMITED  # behind each credential
     others: Mapping[str, Timeline] = field(default_factory=dict)
     """What the price books have for each name of its vendor, in the same currency; empty where its price is not theirs."""
 
     @property
     def vendor(self) -> str:
         return self.access.vendor.name
+
+
+@dataclass(frozen=True, slots=True)
+class Hedging:
+    """When a route asks a second vendor because the first is slow to begin."""
+
+    percentile: float  # of the model's own first-byte times
+    share: float  # of the route's requests that may be asked twice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,15 +193,7 @@ class Route:
     fallback: tuple[Model, ...] = ()
     on_unmet: Literal["flagship", "refuse"] = "flagship"
     pinned: bool = False  # stands for one model that was named directly
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """Per team; None is unlimited."""
-
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrent: int | None = None
+    hedge: Hedging | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,8 +206,10 @@ class Caller:
     routes: frozenset[str] | None = None  # None: every route
     models: frozenset[str] = frozenset()  # models that may be named directly; "*" is every one
     quality: float | None = None
-    limits: RateLimits = RateLimits()
+    limits: RateLimits = UNLIMITED
     expires: int | None = None  # microseconds since 1970
+    key_limits: RateLimits = UNLIMITED
+    weight: float = 1.0  # its part of a vendor's limit when several teams wait for it
 
 
 @dataclass(frozen=True, slots=True)

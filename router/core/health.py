@@ -7,15 +7,17 @@ close after `STREAK` in a row.
 
 Who is unwell is asked last, and one request at a time: when nobody else can serve a request, trying costs nobody anything
 and tells the truth, while a crowd waiting for a dead vendor would take the service with it. After a while it has its place
-again, still for one request at a time until one was answered. Nothing here reads a clock: `now` is in seconds on the
-measuring clock.
+again, still for one request at a time until one was answered. A limit that is configured here (`seats`) is another
+matter: whoever has used it up is not asked at all. Nothing here reads a clock: `now` is in seconds on the measuring clock.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from router.core.buckets import Seat, What
 from router.core.catalog import Access, Model
 from router.core.failure import Failure, Fault
+from router.core.seats import Need, Seats
 
 CREDENTIALS = frozenset({Fault.AUTH, Fault.QUOTA_EXHAUSTED})
 MODELS = frozenset({Fault.PERMISSION, Fault.NOT_FOUND})
@@ -39,10 +41,18 @@ class Unwell:
     """Why a model is passed over for now."""
 
     fault: Fault
-    wait_s: float
-    busy: bool = False  # another request tries it just now
+    wait_s: float  # infinite where it is others that have to end first
+    busy: bool = False  # it is not asked at all: another request tries it just now, or its limit here is used up
+    full: What = ""  # which of its limits is used up
+    by: object = None  # that limit
 
     def __str__(self) -> str:
+        if self.full == "concurrent":
+            return "as many requests are under way as its limit allows"
+        if self.full == "taken":
+            return "others wait for it already"
+        if self.full:
+            return f"its {self.full} per minute are used up for another {self.wait_s:.1f} s"
         if self.fault is Fault.RATE_LIMITED:
             return f"rate limited by its vendor for another {self.wait_s:.1f} s"
         return f"its breaker is open ({self.fault}), tried again in {self.wait_s:.0f} s"
@@ -76,6 +86,7 @@ class _Breaker:
 
 
 Key = tuple[str, str]  # base URL, credential
+JUST_ONE = Need()
 
 
 @dataclass(slots=True)
@@ -85,18 +96,41 @@ class Health:
     _credentials: dict[Key, _Breaker] = field(default_factory=dict)
     _models: dict[tuple[Key, str], _Breaker] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
+    seats: Seats = field(default_factory=Seats)
 
-    def look(self, model: Model, now: float) -> Unwell | None:
-        """Why none of a model's credentials can be asked for it now; None if one can."""
-        if not self._credentials and not self._models:
+    def look(self, model: Model, now: float, need: Need = JUST_ONE, taken: set[int] | None = None) -> Unwell | None:
+        """Why none of a model's credentials can be asked for it now; None if one can.
+
+        Args:
+            model: who would be asked.
+            now: when.
+            need: what the request is expected to take.
+            taken: the limits that those who wait already have a claim to, by `id`; those that refuse are added.
+
+        """
+        if not self._credentials and not self._models and self.seats.idle(model):
             return None
         found: list[Unwell] = []
         for key in _keys(model.access):
-            unwell = self._unwell(model, key, now)
+            unwell = self._unwell(model, key, now, need, taken)
             if unwell is None:
                 return None
             found.append(unwell)
+        if taken is not None:
+            taken.update(id(unwell.by) for unwell in found if unwell.by is not None)
         return min(found, key=lambda unwell: (unwell.busy, unwell.wait_s))
+
+    def seat(self, model: Model, now: float, tokens: float, *, well: bool = False) -> Seat | None:
+        """Take a credential, and room for a request of so many tokens; None if it may not be asked now, or if it has to be
+        well and is not.
+        """
+        if not self._credentials and not self._models and self.seats.idle(model):
+            return Seat((), tokens, self._in_turn(model)[0])
+        key, unwell = self._best(model, now, tokens)
+        if unwell is not None and (well or unwell.busy):
+            return None
+        self._asked(model, key, now)
+        return self.seats.enter(model, key, now, tokens)
 
     def breaker_open(self, model: Model, now: float) -> bool:
         """Whether it is an illness, not only a wait, that keeps every credential from being asked."""
@@ -106,18 +140,43 @@ class Health:
 
     def take(self, model: Model, now: float) -> str:
         """The credential for the next attempt: those that are well in turn, else the one that is so soonest."""
+        key, _ = self._best(model, now, 1)
+        self._asked(model, key, now)
+        return key
+
+    def _in_turn(self, model: Model) -> tuple[str, ...]:
         keys = _keys(model.access)
         if len(keys) > 1:
             at = self._turns[model.access.base_url] = (self._turns.get(model.access.base_url, -1) + 1) % len(keys)
             keys = (*keys[at:], *keys[:at])
-        if not self._credentials and not self._models:
-            return keys[0]
-        found = {key: self._unwell(model, key, now) for key in keys}
-        key = min(keys, key=lambda k: (u.busy, u.wait_s) if (u := found[k]) is not None else (False, 0.0))
+        return keys
+
+    def _best(self, model: Model, now: float, tokens: float) -> tuple[str, Unwell | None]:
+        """The credential whose turn it is, and why it is unwell if none is well."""
+        keys, need = self._in_turn(model), Need(tokens)
+        if not self._credentials and not self._models and self.seats.idle(model):
+            return keys[0], None
+        best: tuple[str, Unwell] | None = None
+        for key in keys:
+            unwell = self._unwell(model, key, now, need)
+            if unwell is None:
+                return key, None
+            if best is None or (unwell.busy, unwell.wait_s) < (best[1].busy, best[1].wait_s):
+                best = key, unwell
+        return best or (keys[0], None)
+
+    def _asked(self, model: Model, key: str, now: float) -> None:
+        """Where it is unwell, or has only been so, this request is the one that tries."""
         for breaker in self._breakers(model, key):
             ill = breaker.why not in {None, Fault.RATE_LIMITED}
             breaker.probing = breaker.probing or ill or now < breaker.until
-        return key
+
+    def give_back(self, model: Model, seat: Seat, now: float) -> None:
+        """An attempt is not made after all."""
+        for breaker in self._breakers(model, seat.key):
+            breaker.probing = False
+        self.seats.done(model, seat.key)
+        seat.give_back(now)
 
     def tell(self, model: Model, key: str, failure: Failure | None, now: float, *, heard: bool) -> None:
         """What became of an attempt.
@@ -142,6 +201,7 @@ class Health:
             self._forget(model, key)
         for breaker in breakers:
             breaker.probing = False  # whatever came of it: the next may try
+        self.seats.done(model, key)
 
     def _streak(self, model: Model, key: str, fault: Fault, now: float) -> None:
         breaker = self._model(model, key)
@@ -155,9 +215,19 @@ class Health:
         self._credentials.pop(place, None)
         self._models.pop((place, model.wire_name), None)
 
-    def _unwell(self, model: Model, key: str, now: float) -> Unwell | None:
+    def _unwell(
+        self, model: Model, key: str, now: float, need: Need = JUST_ONE, taken: set[int] | None = None
+    ) -> Unwell | None:
         found = [unwell for breaker in self._breakers(model, key) if (unwell := breaker.unwell(now)) is not None]
-        return max(found, key=lambda unwell: unwell.wait_s, default=None)
+        ill = max(found, key=lambda unwell: unwell.wait_s, default=None)
+        if self.seats.idle(model):
+            return ill
+        refused = self.seats.refused(model, key, now, need, taken)
+        if refused is None or (ill is not None and refused.told):
+            return ill
+        busy = not refused.told or self.seats.trying(model, key)
+        wait = refused.wait_s if ill is None else max(ill.wait_s, refused.wait_s)
+        return Unwell(Fault.RATE_LIMITED if ill is None else ill.fault, wait, busy, refused.what, refused.by)
 
     def _breakers(self, model: Model, key: str) -> Sequence[_Breaker]:
         place = (model.access.base_url, key)
