@@ -69,7 +69,7 @@ async def test_the_first_still_wins_if_it_begins_first(tmp_path):
     asking = await slow(talk, stream=True)
     await calls(talk, 2)
     first.set()
-    while not talk.ledger.opened[-1].model == "large":
+    while talk.ledger.opened[-1].model != "large":
         await asyncio.sleep(0)
     second.set()
     reply = await asking
