@@ -147,19 +147,23 @@ def read_books(places: Iterable[tuple[Key, Path | Literal["builtin"]]], vendors:
 
 
 def _builtin(vendors: Iterable[str] | None) -> list[Path]:
-    folder = config_folder() / "prices"
+    every = sorted((config_folder() / "prices").glob("*.yaml"))
     if vendors is None:
-        return sorted(folder.glob("*.yaml"))
+        return every
     wanted = {*vendors, *(("openai",) if "azure-openai" in vendors else ())}
-    return [path for name in sorted(wanted) if (path := folder / f"{name}.yaml").is_file()]
+    return [path for path in every if path.stem in wanted]
 
 
 def _files(place: Path, key: Key) -> list[Path]:
-    if place.is_dir():
-        return sorted((*place.glob("*.yaml"), *place.glob("*.yml")))
-    if place.is_file():
-        return [place]
-    raise BadConfiguration([Problem(str(place), None, ".".join(map(str, key)), "no such file or folder")])
+    told = "no such file or folder"
+    try:
+        if place.is_dir():
+            return sorted((*place.glob("*.yaml"), *place.glob("*.yml")))
+        if place.is_file():
+            return [place]
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        told = error.strerror or told
+    raise BadConfiguration([Problem(str(place), None, ".".join(map(str, key)), told)])
 
 
 def _add(book: PriceBook, file: YamlFile) -> None:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from targets import ASKED, CHATS, COST, MESSAGES, MODELS, sse
 
 from router.core import jsonio
@@ -12,6 +13,8 @@ from router.core.failure import AttemptFailed
 from router.core.sse import MAX_EVENT, Splitter, data_of, with_data
 from router.dialects import DIALECTS, plain_reader, read, request, stream_reader
 from router.dialects.faults import LONGEST_WAIT_S
+from router.snapshot import load
+from router.yamlfile import BadConfiguration
 
 OPENAI, ANTHROPIC, GOOGLE = MODELS
 SURROGATE = b'"\xed\xa0\x80"'
@@ -135,6 +138,17 @@ def test_a_vendor_that_wants_to_be_left_alone_for_ever_is_asked_again_after_a_da
 def test_a_checkpoint_with_a_lone_surrogate_is_one_that_nobody_signed():
     with pytest.raises(BadCheckpoint):
         parse('{"seq": 5, "hash": "ab", "at": "\\ud800", "mac": "\\ud800"}', "the-key")
+
+
+@pytest.mark.parametrize("book", ["builtin", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_told_as_a_problem(tmp_path, book):
+    config = {"vendors": {"v" * 5000: {}}, "prices": [book], "models": {"m": {"vendor": "v" * 5000, "tier": "cheap"}}}
+    config |= {"routes": {"auto": {"models": ["m"]}}, "teams": {}}
+    file = tmp_path / "farebox.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(BadConfiguration) as told:
+        load(file, "http://127.0.0.1:1")
+    assert (book == "builtin") != ("File name too long" in str(told.value))
 
 
 def test_the_corpus_is_read():
