@@ -19,7 +19,7 @@ from router.listening import BACKLOG, SPARE_FILES, Door, files, give_up_on
 
 log = logging.getLogger("farebox.server")
 
-LINGER_S = 1.0  # how long a kept-alive connection is waited for: an idle one has no request on its way after that
+LINGER_S = 5.0  # how long kept-alive connections are waited for: one that is not used for so long is hardly used in the next instant
 CUT_S = 0.5  # for what is still there after `drain`
 SMALL_BODY = 2**16  # bytes of what is no request to a model: the page's and the admin API's
 
