@@ -182,6 +182,7 @@ class Metrics(Collector):
             sums.vendor_cost[vendor, model, total.vendor_currency] += total.vendor_cost
             sums.estimated[team, total.currency] += total.estimated_cost
             sums.saved[team, route, total.currency] += total.saved
+            sums.fixed[team, route, total.currency] += total.fixed_cost
             for kind in KINDS:
                 sums.tokens[team, model, vendor, kind] += getattr(total, kind)
         place_labels = ("team", "route", "model", "vendor", "tier")
@@ -194,6 +195,8 @@ class Metrics(Collector):
         yield _money(
             "farebox_saved", "What the flagship would have cost more", ("team", "route", "currency"), sums.saved
         )
+        told = "What everything would have cost at the cheapest model of the route that would do"
+        yield _money("farebox_fixed_model_cost", told, ("team", "route", "currency"), sums.fixed)
         yield _money("farebox_estimated_cost", "Spend that no vendor reported", ("team", "currency"), sums.estimated)
 
     def _counts(self, known: "_Known") -> Iterator[Metric]:
@@ -286,6 +289,7 @@ class _Sums:
         self.vendor_cost: Counter[tuple[str, ...]] = Counter()
         self.estimated: Counter[tuple[str, ...]] = Counter()
         self.saved: Counter[tuple[str, ...]] = Counter()
+        self.fixed: Counter[tuple[str, ...]] = Counter()
         self.tokens: Counter[tuple[str, ...]] = Counter()
 
 

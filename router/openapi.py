@@ -94,6 +94,7 @@ _ROW: Mapping[str, Schema] = {
     "vendor_currency": STR, "flagship_cost": MONEY, "held": MONEY, "price": STR, "reason": STR, "tags": each(STR), "final": BOOL,
     "first_byte_ms": maybe(INT), "total_ms": maybe(INT), "prompt_estimate": maybe(INT), "prompt_high": maybe(INT),
     "service_tier": maybe(STR), "free_tokens": maybe(INT), "vendor_id": maybe(STR), "list_cost": maybe(MONEY),
+    "fixed_cost": maybe(MONEY),
     "usage": obj(dict.fromkeys(LEAVES, INT), LEAVES), "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }  # fmt: skip
 _BUDGET: Mapping[str, Schema] = {

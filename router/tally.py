@@ -157,9 +157,9 @@ def new_request_id(now: int) -> str:
 
 
 def terms_of(ticket: Ticket, plan: Plan, states: Sequence[BudgetState]) -> Terms:
-    flagship = ticket.decision.flagship
+    flagship, fixed = ticket.decision.flagship, ticket.decision.fixed
     accounts = tuple((state.budget.account, state.starts, state.budget.currency) for state in states)
-    return Terms(plan, ticket.rates, flagship[1] if flagship else None, accounts)
+    return Terms(plan, ticket.rates, flagship[1] if flagship else None, accounts, fixed[1] if fixed else None)
 
 
 def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: int, *, free: bool = False) -> Attempt:
@@ -182,6 +182,7 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
         held=bound.cost,
         held_vendor=bound.vendor,
         held_flagship=bound.flagship,
+        held_fixed=bound.fixed,
         holds=bound.accounts,
         bound=plan.bound_usage(),
         reason=ticket.decision.reason,

@@ -545,3 +545,14 @@ async def test_an_estimate_is_never_dearer_than_the_cap_that_the_vendor_kept(tmp
     (entry,) = talk.ledger.closed
     assert (entry.outcome, entry.basis, entry.usage.output_text) == ("ok", "estimated", 5)
     assert entry.cost <= entry.attempt.held
+
+
+async def test_savings_are_measured_against_the_flagship_and_against_the_best_fixed_model(tmp_path):
+    talk = Conversation(snapshot_of(tmp_path), answer(prompt=1000, completion=100), answer(prompt=1000, completion=100))
+    await talk.ask()  # small will do for everything that needs 0.7
+    await talk.ask(model="best")  # and nothing but the flagship for what needs 0.95
+    costs = [(e.attempt.model, e.cost, e.fixed_cost, e.flagship_cost) for e in talk.ledger.closed]
+    assert costs == [
+        ("small", 1_200_000, 1_200_000, 14_000_000),
+        ("large", 14_000_000, 14_000_000, 14_000_000),
+    ]

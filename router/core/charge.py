@@ -20,6 +20,7 @@ class Charge:
     vendor: int
     cost: int
     flagship: int
+    fixed: int
     accounts: Charges
     by_vendor: bool = False  # the vendor's own charge
     list_cost: int | None = None  # what the price book makes of the same usage, then; None: it has no price for it
@@ -34,6 +35,7 @@ class Terms:
     rates: Mapping[str, Rate]
     flagship: Price | None
     accounts: tuple[tuple[str, int, str], ...]  # (account, window start, currency)
+    fixed: Price | None = None  # of the one model that would do for everything; see `Decision.fixed`
 
     def charge(
         self, usage: Usage, ended_at: int | None = None, service_tier: str | None = None, free_tokens: int = 0
@@ -54,16 +56,17 @@ class Terms:
         began, ended = self._facts(usage, ended_at, service_tier)
         facts = ended if plan.price.evaluated == "completion" else began
         if not free_tokens:
-            return self._in_all(plan.price.cost_pico(usage, facts), self._at_flagship(usage, began, ended))
+            return self._in_all(plan.price.cost_pico(usage, facts), self._at_others(usage, began, ended))
         pico = charge_pico_with_free(plan.price, usage, facts, free_tokens)
-        return replace(self._in_all(pico, self._at_other(usage, began, ended)), free_tokens=free_tokens)
+        others = self._at_others(usage, began, ended, free=True)
+        return replace(self._in_all(pico, others), free_tokens=free_tokens)
 
     def nothing(
         self, usage: Usage, ended_at: int | None = None, service_tier: str | None = None, free_tokens: int = 0
     ) -> Charge:
         """The charge for a request that is free as a whole, so many tokens."""
         began, ended = self._facts(usage, ended_at, service_tier)
-        return replace(self._in_all(0, self._at_other(usage, began, ended)), free_tokens=free_tokens)
+        return replace(self._in_all(0, self._at_others(usage, began, ended, free=True)), free_tokens=free_tokens)
 
     def at_vendor_cost(
         self, nano: int, usage: Usage, ended_at: int | None = None, service_tier: str | None = None
@@ -73,12 +76,12 @@ class Terms:
         It is fine here if the usage has no price.
         """
         began, ended = self._facts(usage, ended_at, service_tier)
-        other = self._at_other(usage, began, ended)
+        others = self._at_others(usage, began, ended, free=True)
         try:
             listed = self.charge(usage, ended_at, service_tier).vendor
         except Unpriced:
             listed = None
-        return replace(self._in_all(nano * PICO_PER_NANO, other), by_vendor=True, list_cost=listed)
+        return replace(self._in_all(nano * PICO_PER_NANO, others), by_vendor=True, list_cost=listed)
 
     def costs_otherwise(self, price: Price, usage: Usage, ended_at: int, service_tier: str | None = None) -> bool:
         """Whether a usage would cost something else at another price; where one of both is not known, nobody can say."""
@@ -92,13 +95,13 @@ class Terms:
 
     def dearest(self, usage: Usage) -> Charge:
         """The charge at the dearest rates that the price has, for a usage that none of its conditions covers."""
-        return self._in_all(self.plan.price.dearest_pico(usage), None)
+        return self._in_all(self.plan.price.dearest_pico(usage), (None, None))
 
     def bound(self, *, free: bool = False) -> Charge:
         """The most that the attempt can cost: what is set aside; nothing if all of it is free."""
         usage = self.plan.bound_usage()
         facts = replace(self.plan.facts, input_tokens=usage.input_total, output_tokens=usage.output_total)
-        return self._in_all(0 if free else self.plan.bound_pico, self._at_flagship(usage, facts, facts))
+        return self._in_all(0 if free else self.plan.bound_pico, self._at_others(usage, facts, facts))
 
     def _facts(self, usage: Usage, ended_at: int | None, service_tier: str | None) -> tuple[Facts, Facts]:
         """What a price may depend on, by when the request began and by when its answer was complete."""
@@ -107,31 +110,38 @@ class Terms:
         began = Facts(plan.facts.at, usage.input_total, usage.output_total, plan.facts.thinking, tier)
         return began, began if ended_at is None else replace(began, at=ended_at)
 
-    def _in_all(self, pico: int, flagship: int | None) -> Charge:
+    def _in_all(self, pico: int, others: tuple[int | None, int | None]) -> Charge:
         currency = self.plan.price.currency
         cost = nano_from_pico(pico, self.rates[currency])
         return Charge(
             vendor=nano_from_pico(pico),
             cost=cost,
-            flagship=cost if flagship is None else flagship,
+            flagship=cost if others[0] is None else others[0],
+            fixed=cost if others[1] is None else others[1],
             accounts=tuple(
                 (account, start, nano_from_pico(pico, between(self.rates, currency, own)))
                 for account, start, own in self.accounts
             ),
         )
 
-    def _at_other(self, usage: Usage, began: Facts, ended: Facts) -> int | None:
-        """As `_at_flagship`, where less than the price was charged: no saving is claimed over the very same price."""
-        return None if self.flagship is self.plan.price else self._at_flagship(usage, began, ended)
+    def _at_others(
+        self, usage: Usage, began: Facts, ended: Facts, *, free: bool = False
+    ) -> tuple[int | None, int | None]:
+        """The same usage at the flagship's price and at the fixed model's. Where something was `free`, no saving is claimed
+        over the very same price.
+        """
+        others = self.flagship, self.fixed
+        told = (None if free and one is self.plan.price else self._at(one, usage, began, ended) for one in others)
+        return next(told), next(told)
 
-    def _at_flagship(self, usage: Usage, began: Facts, ended: Facts) -> int | None:
-        if self.flagship is None:
+    def _at(self, price: Price | None, usage: Usage, began: Facts, ended: Facts) -> int | None:
+        if price is None:
             return None
-        facts = ended if self.flagship.evaluated == "completion" else began
-        if not self.flagship.has(facts.tier):
+        facts = ended if price.evaluated == "completion" else began
+        if not price.has(facts.tier):
             facts = replace(facts, service_tier=None)
         try:
-            return nano_from_pico(self.flagship.cost_pico(usage, facts), self.rates[self.flagship.currency])
+            return nano_from_pico(price.cost_pico(usage, facts), self.rates[price.currency])
         except Unpriced:  # a comparison that cannot be made claims no saving
             return None
 

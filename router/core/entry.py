@@ -47,6 +47,7 @@ class Attempt:
     operation: str = "chat"  # as OpenTelemetry names it; for metrics, not part of the row
     prompt_estimate: int | None = None  # what the prompt was estimated at, in tokens
     prompt_high: int | None = None  # the most that it was held for, in tokens
+    held_fixed: int | None = None  # as `held_flagship`, at the one model that would do for everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Entry:
     free_tokens: int | None = None  # of its tokens, taken from a free quota
     served: str = ""  # another model that the answer names, at which it would cost something else; not part of the row
     vendor_id: str | None = None  # what the vendor calls its answer, or else the request: invoices are matched by it
+    fixed_cost: int | None = None
+    """What the same would have cost at the cheapest model of the route that would do for everything: the other measure of
+    savings. None in rows of before it was kept.
+    """
 
     @property
     def saved(self) -> int:
@@ -100,6 +105,7 @@ def abandoned(attempt: Attempt) -> Entry:
         vendor_cost=attempt.held_vendor,
         flagship_cost=attempt.held_flagship,
         charges=attempt.holds,
+        fixed_cost=attempt.held_fixed,
     )
 
 
@@ -138,4 +144,5 @@ def row(entry: Entry) -> dict[str, Any]:
         "free_tokens": entry.free_tokens,
         "vendor_id": entry.vendor_id,
         "list_cost": None if entry.list_cost is None else show(entry.list_cost),
+        "fixed_cost": None if entry.fixed_cost is None else show(entry.fixed_cost),
     }

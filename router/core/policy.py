@@ -77,6 +77,8 @@ class Decision:
     flagship: tuple[Model, Price] | None  # what savings are measured against
     at: int
     rates: Mapping[str, Rate]
+    fixed: tuple[Model, Price] | None = None
+    """The other measure of savings: the one model of the route that everything could be sent to for the same quality."""
 
 
 def _nothing_known(_route: str) -> int | None:
@@ -165,7 +167,9 @@ def decide(
     verdicts = [
         verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need) for verdict in verdicts
     ]
-    return Decision(route, plans, tuple(verdicts), reason, need, _flagship(route, market), market.at, market.rates)
+    flagship = _cheapest(route, market, lambda model: route.pinned or model.tier is Tier.FLAGSHIP)
+    fixed = _cheapest(route, market, lambda model: route.pinned or _meets(model, need)) or flagship
+    return Decision(route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed)
 
 
 def _need(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
@@ -312,11 +316,11 @@ def _too_plain(verdict: Verdict, need: float | None) -> Verdict:
     return replace(verdict, lost=f"{said}, {need or 0:g} is needed")
 
 
-def _flagship(route: Route, market: Market) -> tuple[Model, Price] | None:
-    """The cheapest flagship of the route by list price, or the model that was named."""
+def _cheapest(route: Route, market: Market, counts: Callable[[Model], bool]) -> tuple[Model, Price] | None:
+    """Of the route's models that count the cheapest by list price, whatever this request is like."""
     best: tuple[int, Model, Price] | None = None
     for model in route.models:
-        if not route.pinned and model.tier is not Tier.FLAGSHIP:
+        if not counts(model):
             continue
         try:
             price = model.timeline.at(market.at)

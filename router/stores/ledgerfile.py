@@ -87,7 +87,7 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         orjson.dumps(dict(a.tags)).decode() if a.tags else "{}", int(entry.final), entry.first_byte_ms, entry.total_ms,
         u.input_audio, u.input_image, u.input_prepaid, u.output_audio, u.output_image, u.output_rejected,
         u.output_prepaid, u.searches, u.images, entry.list_cost, entry.service_tier, entry.free_tokens,
-        a.prompt_estimate, a.prompt_high, entry.vendor_id,
+        a.prompt_estimate, a.prompt_high, entry.vendor_id, entry.fixed_cost,
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> It
     for seq, digest, *values in found:
         row: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
         usage = {name: count for name in LEAVES if (count := row.pop(name)) is not None}
-        for name in ("cost", "vendor_cost", "flagship_cost", "held", "list_cost"):
+        for name in ("cost", "vendor_cost", "flagship_cost", "held", "list_cost", "fixed_cost"):
             row[name] = None if row[name] is None else show(row[name])
         row["at"] = moment(row["at"]).isoformat(timespec="microseconds").replace("+00:00", "Z")
         row["tags"] = orjson.loads(row["tags"])
@@ -237,8 +237,8 @@ GROUPS: Mapping[str, str] = {
 _TOKENS = ", ".join(" + ".join(f"ifnull(sum({leaf}), 0)" for leaf in leaves) for leaves in KINDS.values())
 _SUMMED = f"""count(*), sum(final), sum(cost),
     sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
-    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}"""
-SUMMED = ("attempts", "requests", "cost", "saved", "estimated_cost", *KINDS)
+    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}, sum(ifnull(fixed_cost, cost))"""
+SUMMED = ("attempts", "requests", "cost", "saved", "estimated_cost", *KINDS, "fixed_cost")
 # Prompt tokens as estimated and as billed, of the attempts where both are known.
 _BILLED = " + ".join(f"ifnull({leaf}, 0)" for leaf in INPUTS)
 _BOTH = f"basis <> 'estimated' AND outcome <> 'error' AND prompt_estimate IS NOT NULL AND {_BILLED} > 0"

@@ -119,6 +119,7 @@ class Total:
     vendor_cost: int = 0
     estimated_cost: int = 0
     saved: int = 0
+    fixed_cost: int = 0  # at the best fixed model; where nobody knows, what was paid
     input: int = 0
     cache_read: int = 0
     cache_write: int = 0
@@ -140,6 +141,7 @@ class Total:
         self.vendor_cost += entry.vendor_cost
         self.estimated_cost += entry.cost if entry.basis == "estimated" else 0
         self.saved += entry.saved
+        self.fixed_cost += entry.cost if entry.fixed_cost is None else entry.fixed_cost
         read, written = usage.cache_read or 0, (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
         reasoning = usage.output_reasoning or 0
         self.input += usage.input_total - read - written
@@ -151,7 +153,7 @@ class Total:
 
 SUMS = (
     "attempts", "requests", "cost", "vendor_cost", "estimated_cost", "saved", "input", "cache_read", "cache_write",
-    "output", "reasoning",
+    "output", "reasoning", "fixed_cost",
 )  # fmt: skip
 
 

@@ -82,6 +82,12 @@ STEPS: tuple[str, ...] = (
     """
     ALTER TABLE ledger ADD COLUMN vendor_id TEXT;
     """,
+    # 4: what the best fixed model would have cost; where nobody kept it, no saving is claimed
+    """
+    ALTER TABLE ledger ADD COLUMN fixed_cost INTEGER;
+    ALTER TABLE totals ADD COLUMN fixed_cost INTEGER NOT NULL DEFAULT 0;
+    UPDATE totals SET fixed_cost = cost;
+    """,
 )
 VERSION = len(STEPS)
 
@@ -95,7 +101,7 @@ _FIRST = (
 _LATER = (
     "input_audio", "input_image", "input_prepaid", "output_audio", "output_image", "output_rejected", "output_prepaid",
     "searches", "images", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
-    "vendor_id",
+    "vendor_id", "fixed_cost",
 )  # fmt: skip
 # The ledger's columns as they are inserted and hashed, in order; `seq` and `hash` come from the ledger itself.
 COLUMNS = (*_FIRST, *_LATER)

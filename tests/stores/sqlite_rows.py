@@ -21,7 +21,8 @@ def attempt(number=1, team="search", key="app", nano=500, holds=(), at=AT, **mor
 
 def entry(number=1, cost=300, outcome="ok", basis="reported", charges=(), usage=None, **more):
     """`more` are fields of the entry or of its attempt."""
-    own = {name: more.pop(name) for name in ("list_cost", "service_tier", "free_tokens", "vendor_id") if name in more}
+    names = ("list_cost", "service_tier", "free_tokens", "vendor_id", "fixed_cost")
+    own = {name: more.pop(name) for name in names if name in more}
     return Entry(
         attempt(number, **more), outcome, basis, usage or Usage(10, 2, None, None, 5, 1), cost, 7 * cost, 10 * cost,
         charges, first_byte_ms=12, total_ms=34, **own,
