@@ -65,6 +65,19 @@ class Verdict:
     """Why it is tried last, if it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a certified promise says of one request."""
+
+    choice: str  # the model that will do; a flagship always does
+    reason: str
+    predicted: Mapping[str, float]  # model → probability that its answer is acceptable
+
+
+Judge = Callable[[Mapping[str, int]], Judged]
+"""Judges one request, told what each model that could serve it is expected to cost, in nano-units."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """Whom to ask, in order, and why not the others."""
@@ -79,6 +92,7 @@ class Decision:
     rates: Mapping[str, Rate]
     fixed: tuple[Model, Price] | None = None
     """The other measure of savings: the one model of the route that everything could be sent to for the same quality."""
+    judged: Judged | None = None  # where a certified promise chose
 
 
 def _nothing_known(_route: str) -> int | None:
@@ -116,6 +130,7 @@ def decide(
     measure: Measure,
     market: Market,
     soft: str | None = None,
+    judge: Judge | None = None,
 ) -> Decision:
     """Order the candidates that will do, cheapest first, and say why the others will not.
 
@@ -127,6 +142,7 @@ def decide(
         measure: the prompt's size.
         market: prices, rates and habits at this instant.
         soft: why only the cheap tier is left, when a soft limit has been passed.
+        judge: what meets the need by a promise that is in force; without one, the configured `quality` of models says.
 
     Raises:
         ContextTooLong: the prompt fits nobody's window.
@@ -152,8 +168,12 @@ def decide(
     able.sort(key=lambda plan: plan.expected_nano)
     main = {id(model) for model in route.models}
     own = [plan for plan in able if id(plan.model) in main]
-    fit = [plan for plan in own if _meets(plan.model, need)]
-    chosen, reason = fit, _why(route, fit, need)
+    judged = judge({plan.model.name: plan.expected_nano for plan in own}) if judge is not None and need else None
+    if judged is None:
+        fit = [plan for plan in own if _meets(plan.model, need)]
+    else:
+        fit = [plan for plan in own if plan.model.name == judged.choice or plan.model.tier is Tier.FLAGSHIP]
+    chosen, reason = fit, _why(route, fit, need) if judged is None else judged.reason
     if not fit:
         chosen, reason = _unmet(route, own or able, need)
     spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
@@ -165,11 +185,12 @@ def decide(
             reason = f"{reason}; passing over {first.name}, which is unwell"
     tried = {id(plan.model) for plan in plans}
     verdicts = [
-        verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need) for verdict in verdicts
+        verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need, judged)
+        for verdict in verdicts
     ]
     flagship = _cheapest(route, market, lambda model: route.pinned or model.tier is Tier.FLAGSHIP)
     fixed = _cheapest(route, market, lambda model: route.pinned or _meets(model, need)) or flagship
-    return Decision(route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed)
+    return Decision(route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed, judged)
 
 
 def _need(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
@@ -310,7 +331,15 @@ def _unmet(route: Route, able: list[Plan], need: float | None) -> tuple[list[Pla
     ], f"best there is: none is known to meet {need:g}"
 
 
-def _too_plain(verdict: Verdict, need: float | None) -> Verdict:
+def _too_plain(verdict: Verdict, need: float | None, judged: Judged | None) -> Verdict:
+    if judged is not None:
+        chance = judged.predicted.get(verdict.model.name)
+        said = (
+            "no promise covers it"
+            if chance is None
+            else f"acceptable with {chance:.0%}: not enough for what is promised"
+        )
+        return replace(verdict, lost=said)
     quality = verdict.model.quality
     said = "its quality is not configured" if quality is None else f"quality {quality:g}"
     return replace(verdict, lost=f"{said}, {need or 0:g} is needed")
