@@ -25,8 +25,8 @@ from router.lean import LeanUpstream
 from router.lending import Borrowed, Lender
 from router.logs import observe as log_entry
 from router.metrics import Metrics, Now
-from router.pipeline import Services
 from router.room import Room
+from router.services import Services
 from router.settlement import Settlement
 from router.snapshot import Snapshot, load
 from router.sockets import Sockets
@@ -340,7 +340,7 @@ class Farebox:
         return Now(
             self.snapshot, self.clock.now(), self.budgets(), self.room.in_flight, self.ledger.lag(self.clock.seconds()),
             self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
-            {"team": self.gate.lines.count(), "vendor": self.services.turns.lines.count()}, self.room.cut, self.recorder.down, self.recorder.let_through,
+            {"team": self.gate.lines.count(), "vendor": self.services.turns.lines.count()}, self.room.cut, self.recorder.down, self.recorder.let_through, self.services.cascades.outcomes,
         )  # fmt: skip
 
     def _open_breakers(self) -> dict[tuple[str, str], bool]:

@@ -3,6 +3,7 @@
 Everything that must fit together is checked here, all of it, so that a configuration that starts is one that can serve.
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
@@ -11,6 +12,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from router import vendors
+from router.core.cascade import Cascade, Function, Webhook
 from router.core.catalog import (
     UNLIMITED,
     Access,
@@ -32,7 +34,7 @@ from router.dialects import DIALECTS
 from router.dialects.sent import is_formed
 from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
 from router.priceentry import Place, PriceSettings
-from router.settings import BudgetSettings, ModelSettings, Settings
+from router.settings import BudgetSettings, CascadeSettings, CheckerSettings, ModelSettings, Settings
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
 
 
@@ -199,8 +201,28 @@ class Compiler:
                 fallback=tuple(self._named(told.fallback, models, (*key, "fallback"))),
                 on_unmet=told.on_unmet,
                 hedge=None if told.hedge is None else Hedging(told.hedge.percentile, told.hedge.share),
+                cascade=None if told.cascade is None else self._cascade(told.cascade, models, (*key, "cascade")),
             )
         return out
+
+    def _cascade(self, told: CascadeSettings, models: Mapping[str, Model], key: Key) -> Cascade:
+        if told.judge is not None and told.judge not in models:
+            self.problem((*key, "judge"), f"{told.judge!r} is not under `models`")
+        checker = None if told.checker is None else self._checker(told.checker, (*key, "checker"))
+        return Cascade(told.when_ratio, tuple(told.checks), checker, told.judge, told.at_least)
+
+    def _checker(self, told: CheckerSettings, key: Key) -> Webhook | Function | None:
+        if told.webhook is not None:
+            return Webhook(told.webhook, told.timeout)
+        module, _, name = (told.python or "").partition(":")
+        try:
+            call = getattr(importlib.import_module(module), name)
+        except Exception as error:  # noqa: BLE001 (the user's own module may raise anything)
+            self.problem((*key, "python"), f"cannot be loaded: {type(error).__name__}: {error}")
+            return None
+        if not callable(call):
+            self.problem((*key, "python"), "is no function")
+        return Function(call, told.timeout)
 
     def _named(self, names: Sequence[str], models: Mapping[str, Model], key: Key) -> list[Model]:
         for i, name in enumerate(names):

@@ -48,6 +48,7 @@ class Now:
     cut: Mapping[str, int] = field(default_factory=dict)  # clients that were sent away, by why
     store_down: bool = False
     journalled: Mapping[str, int] = field(default_factory=dict)  # attempts that began without the ledger, by team
+    cascades: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (route, outcome) → cheap answers looked at
 
 
 class Metrics(Collector):
@@ -163,6 +164,10 @@ class Metrics(Collector):
         journalled = _fold({(team,): n for team, n in now.journalled.items()}, lambda k: (known.team(k[0]),))
         yield _counter(
             "farebox_journalled", "Attempts made while the ledger could not be written", ("team",), journalled
+        )
+        tried = _fold(dict(now.cascades), lambda k: (known.route(k[0]), k[1]))
+        yield _counter(
+            "farebox_cascade", "Requests for which a cheap model was tried first", ("route", "outcome"), tried
         )
         yield GaugeMetricFamily(
             "farebox_ledger_lag_seconds",

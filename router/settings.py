@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from router.core.catalog import UNLIMITED, DialectName, RateLimits, Tier
+from router.core.checks import EVERY, Check
 from router.core.currency import ExchangeRates
 from router.core.limits import Period
 from router.core.money import Rate, amount_nano
@@ -144,6 +145,26 @@ class HedgeSettings(Strict):
     share: float = Field(default=0.05, gt=0, le=0.5)
 
 
+class CheckerSettings(Strict):
+    webhook: str | None = Field(default=None, pattern="^https?://")
+    python: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    timeout: float = Field(default=10, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "CheckerSettings":
+        if (self.webhook is None) == (self.python is None):
+            raise ValueError("give either `webhook` or `python`")
+        return self
+
+
+class CascadeSettings(Strict):
+    when_ratio: float = Field(default=10, ge=1)
+    checks: list[Check] = Field(default_factory=lambda: list(EVERY))
+    checker: CheckerSettings | None = None
+    judge: str | None = None
+    at_least: float = Field(default=0.5, ge=0, le=1)
+
+
 class RouteSettings(Strict):
     tiers: list[Tier] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list)
@@ -153,6 +174,7 @@ class RouteSettings(Strict):
     fallback: list[str] = Field(default_factory=list)
     on_unmet: Literal["flagship", "refuse"] = "flagship"
     hedge: HedgeSettings | None = None
+    cascade: CascadeSettings | None = None
 
     @model_validator(mode="after")
     def _names_something(self) -> "RouteSettings":

@@ -15,8 +15,9 @@ from router.core.money import amount_nano, price_pico
 from router.core.prices import Price, Rates, Timeline
 from router.gate import Gate
 from router.habits import Habits
-from router.pipeline import Inbound, Services, serve
+from router.pipeline import Inbound, serve
 from router.relay import ClientLeft
+from router.services import Services
 from router.settlement import Settlement
 from router.snapshot import load
 from router.stores.memory import MemoryAccounts

@@ -47,12 +47,16 @@ LAYERS = {
     "grants": (PURE | {"clock", "upstream"}, set()),
     "relay": (PURE | {"clock", "grants", "tally", "upstream"}, set()),
     "hedge": (PURE | {"clock", "relay", "tally"}, set()),
-    "pipeline": (
-        PURE
-        | {"clock", "gate", "grants", "habits", "relay", "settlement", "snapshot", "tally", "tokenizer", "turns"}
-        | {"hedge", "upstream"},
+    "checker": (CORE | {"upstream"}, set()),
+    "cascade": (PURE | {"checker", "habits", "upstream"}, set()),
+    "services": (
+        CORE
+        | {"cascade", "clock", "gate", "grants", "habits", "hedge", "relay", "settlement", "tokenizer", "turns"}
+        | {"upstream"},
         set(),
     ),
+    "attempts": (CORE | {"cascade", "gate", "hedge", "relay", "services", "tally", "turns"}, set()),
+    "pipeline": (PURE | {"attempts", "cascade", "relay", "services", "snapshot", "tally", "turns"}, set()),
 }
 ANYTHING = {
     "app", "server", "listening", "handover", "api", "auth", "admin", "cli", "mock", "openapi", "__main__", "",

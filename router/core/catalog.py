@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from router.core.cascade import Cascade
 from router.core.errors import InvalidRequest, NoSuchModel, NotAllowed
 from router.core.failure import Fault
 from router.core.limits import Budget
@@ -194,6 +195,7 @@ class Route:
     on_unmet: Literal["flagship", "refuse"] = "flagship"
     pinned: bool = False  # stands for one model that was named directly
     hedge: Hedging | None = None
+    cascade: Cascade | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,6 +93,7 @@ class Decision:
     fixed: tuple[Model, Price] | None = None
     """The other measure of savings: the one model of the route that everything could be sent to for the same quality."""
     judged: Judged | None = None  # where a certified promise chose
+    below: tuple[Plan, ...] = ()  # could serve it too, and are not known to be good enough: for a cascade
 
 
 def _nothing_known(_route: str) -> int | None:
@@ -190,7 +191,10 @@ def decide(
     ]
     flagship = _cheapest(route, market, lambda model: route.pinned or model.tier is Tier.FLAGSHIP)
     fixed = _cheapest(route, market, lambda model: route.pinned or _meets(model, need)) or flagship
-    return Decision(route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed, judged)
+    below = tuple(plan for plan in own if id(plan.model) not in tried and id(plan.model) not in unwell)
+    return Decision(
+        route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed, judged, below
+    )
 
 
 def _need(chat: ChatRequest, route: Route, caller: Caller) -> float | None:

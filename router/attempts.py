@@ -1,0 +1,253 @@
+"""The calls that are made for one request: in the decision's order, again where it is safe, beside a slow one, or the
+cheap one first. One reservation each.
+"""
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+from router.cascade import Ask, Kept
+from router.core.catalog import Caller
+from router.core.errors import (
+    ContentFiltered,
+    ContextTooLong,
+    InvalidRequest,
+    OverBudget,
+    Overloaded,
+    RateLimited,
+    RouterError,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from router.core.failure import CALLERS_FAULT, Failure, Fault
+from router.core.health import OF_THE_KEY
+from router.core.policy import Plan
+from router.gate import Admission
+from router.hedge import Lane
+from router.relay import ClientLeft, Reply, relay
+from router.services import Services
+from router.tally import Tally, Ticket
+from router.turns import Turn
+
+MAX_ATTEMPTS = 3  # a request that three vendors could not serve is told so, while its client still waits
+
+
+class _Tried(NamedTuple):
+    tally: Tally
+    following: Turn  # whom to ask next; nobody if there is no need
+
+
+@dataclass(slots=True)
+class Attempts:
+    """Of one request."""
+
+    caller: Caller
+    admission: Admission
+    services: Services
+    began: float  # seconds on the measuring clock, without what was waited for
+    done: int = 0
+
+    async def run(self, ticket: Ticket, reply: Reply, ask: Ask) -> None:
+        """Until one has answered. Raises `RouterError` if none has.
+
+        Args:
+            ticket: the request and what was decided.
+            reply: the way to the client.
+            ask: how a judge is asked, where the route has one.
+
+        """
+        cheap = self.services.cascades.first(ticket.chat, ticket.decision)
+        if cheap is None or (why := await self._cheap_first(ticket, cheap, reply, ask)) is not None:
+            if cheap is not None:
+                ticket = _because(ticket, f"escalated from {cheap.model.name}: {why}")
+            await self._in_order(ticket, reply)
+
+    async def _in_order(self, ticket: Ticket, reply: Reply) -> None:
+        """The decision's plans, one after the other."""
+        services, route = self.services, ticket.decision.route
+        failed, turn = list[Tally](), await self._turn(ticket.decision.plans)
+        if not turn.plans:
+            raise _nobody_can_be_asked(ticket.decision.plans, services)
+        while turn.plans:
+            number = self.done + 1
+            after_s = services.hedges.after(route, turn.plans)
+            if after_s is None:
+                tried = [await self._attempt(ticket, turn, number, reply)]
+            else:
+                first = partial(self._attempt, ticket, turn, number)
+                second = partial(self._second, ticket, turn, number + 1, after_s)
+                tried = await services.hedges.race(route, reply, after_s, first, second)
+            self.done += len(tried)
+            services.on_overhead(tried[0].tally.overhead_s(self.began))
+            if any(one.tally.answered or one.tally.left for one in tried):
+                return
+            failed.extend(one.tally for one in tried)
+            turn = next((one.following for one in tried if one.following.plans), tried[0].following)
+            if turn.plans and turn.plans[0].model is not failed[-1].plan.model:
+                services.on_fallback(route.name, failed[-1].plan.model.name, turn.plans[0].model.name)
+        raise _every_attempt_failed(failed, services)
+
+    async def _turn(self, plans: tuple[Plan, ...]) -> Turn:
+        """Whom to ask first; what was waited for is not our time."""
+        asked = self.services.clock.seconds()
+        turn = await self.services.turns.pick(plans, self.caller)
+        self.began += self.services.clock.seconds() - asked
+        return turn
+
+    async def _attempt(self, ticket: Ticket, turn: Turn, number: int, reply: Reply) -> _Tried:
+        """One reservation and one call. In a race only who fails last looks for whom to ask next."""
+        services = self.services
+        try:
+            async with services.settlement.reserve(ticket, turn.plans, number, turn.claim) as tally:
+                tally.seat, self.admission.asked = turn.take(), True
+                lane = reply if isinstance(reply, Lane) else None
+                if lane is not None:
+                    lane.start(tally)
+                await relay(ticket.chat, tally, reply, services.reach)
+                if lane is not None and not tally.answered and not lane.is_last():
+                    tally.final = False
+                    return _Tried(tally, Turn(services.turns, ()))
+                following = await _next(turn.plans, tally, number, self.caller, services)
+                tally.final = not following.plans and not tally.lost
+        finally:
+            turn.give_back()  # where no attempt was made
+        return _Tried(tally, following)
+
+    def _second(self, ticket: Ticket, turn: Turn, number: int, after_s: float, lane: Lane) -> Awaitable[_Tried] | None:
+        """The attempt beside a slow one: by the next plan of another model that is well and has room; None if none has."""
+        turns = self.services.turns
+        others = tuple(plan for plan in turn.plans if plan.model is not turn.plans[0].model)
+        for i, plan in enumerate(others):
+            if turns.look(plan) is None and (seat := turns.seat(plan, well=True)) is not None:
+                told = _because(ticket, f"{turn.plans[0].model.name} had not begun after {after_s:.2g} s")
+                return self._attempt(told, Turn(turns, others[i:], seat), number, lane)
+        return None
+
+    async def _cheap_first(self, ticket: Ticket, cheap: Plan, reply: Reply, ask: Ask) -> str | None:
+        """Ask a cheap model and look at its answer. None: the client has it; else why it has not."""
+        services, kept = self.services, Kept()
+        turn = Turn(services.turns, (cheap,), services.turns.seat(cheap, well=True))
+        told = ticket.decision.route.cascade
+        if turn.seat is None or told is None:
+            return "it has no room now"
+        tried = _because(ticket, f"cascade: {cheap.model.name} is tried first")
+        try:
+            async with services.settlement.reserve(tried, turn.plans, 1, turn.claim) as tally:
+                tally.seat, self.admission.asked, tally.final = turn.take(), True, False
+                self.done += 1
+                await relay(ticket.chat, tally, kept, services.reach)
+                if not kept.status:
+                    return str(tally.failure)
+                why = await services.cascades.wrong(ticket.chat, ticket.decision.route.name, told, cheap, kept, ask)
+                if why:
+                    tally.lost = True
+                    return why
+                tally.final = True
+                await _send(tally, kept, reply)
+        except (OverBudget, RateLimited) as error:  # that of the better model is what the client is told
+            return error.message
+        finally:
+            turn.give_back()
+        services.on_overhead(tally.overhead_s(self.began))
+        return None
+
+
+async def _send(tally: Tally, kept: Kept, reply: Reply) -> None:
+    try:
+        await reply.send(kept.status, kept.body, kept.headers)
+    except ClientLeft:
+        tally.left = True
+
+
+def _because(ticket: Ticket, why: str) -> Ticket:
+    """The same with one more reason."""
+    return replace(ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {why}"))
+
+
+def _nobody_can_be_asked(plans: tuple[Plan, ...], services: Services) -> RouterError:
+    unwell = {plan.model.name: services.turns.look(plan) for plan in plans}
+    told = "; ".join(f"{name}: {found or 'others were faster'}" for name, found in unwell.items())
+    limited = all(found is None or found.fault is Fault.RATE_LIMITED for found in unwell.values())
+    return (RateLimited if limited else Overloaded)(
+        f"no vendor can be asked now: {told}", retry_after_s=services.turns.back_in(plans)
+    )
+
+
+async def _next(plans: tuple[Plan, ...], tally: Tally, tried: int, caller: Caller, services: Services) -> Turn:
+    """Whom to ask after this attempt; nobody once it has answered, once it is the caller's fault, or after enough tries."""
+    nobody, failure = Turn(services.turns, ()), tally.failure
+    if tally.answered or tally.left or failure is None or tried >= MAX_ATTEMPTS:
+        return nobody
+    if tally.seat is not None:
+        tally.seat.leave()  # it may be this one's own that the next waits for
+    if left := _left_to_try(plans, tally, failure.fault, services):
+        turn = await services.turns.pick(left, caller)
+        if turn.plans:
+            return turn
+    same = tuple(plan for plan in plans if plan.model is tally.plan.model)
+    wait = services.turns.again(same[0], failure, tried)
+    if wait is None or (tally.streaming and tally.reader is not None and tally.reader.text()):
+        return nobody
+    await services.turns.pause(wait)
+    return await services.turns.pick(same, caller)
+
+
+def _left_to_try(plans: tuple[Plan, ...], tally: Tally, fault: Fault, services: Services) -> tuple[Plan, ...]:
+    """The plans after this attempt. Where a prompt was too long, those with a larger window; the same again where it was
+    the credential's fault and there is another.
+    """
+    model = tally.plan.model
+    if fault is Fault.CONTEXT_TOO_LONG:
+        plans = tuple(plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0))
+    elif tally.failure and tally.failure.callers:
+        return ()
+    if (
+        fault in OF_THE_KEY
+        and len(model.access.keys) > 1
+        and services.health.look(model, services.clock.seconds()) is None
+    ):
+        return plans
+    return tuple(plan for plan in plans if plan.model is not model)
+
+
+def _every_attempt_failed(failed: list[Tally], services: Services) -> RouterError:
+    """One error for all attempts, each named; the caller's own fault keeps the vendor's message."""
+    failures = [tally.failure or Failure(Fault.SERVER, "no answer") for tally in failed]
+    last = failures[-1]
+    if last.fault in CALLERS_FAULT:
+        kind = {Fault.CONTEXT_TOO_LONG: ContextTooLong, Fault.CONTENT_FILTERED: ContentFiltered}
+        return kind.get(last.fault, InvalidRequest)(last.message, details=_told(failed))
+    named = "; ".join(
+        f"{tally.plan.model.name} ({tally.plan.model.vendor}): {failure}"
+        for tally, failure in zip(failed, failures, strict=True)
+    )
+    faults = {failure.fault for failure in failures}
+    waits = [failure.retry_after_s for failure in failures if failure.retry_after_s is not None]
+    wait = min(waits, default=None)
+    if faults <= {Fault.RATE_LIMITED, Fault.OVERLOADED}:
+        limited = faults == {Fault.RATE_LIMITED}
+        if wait is None:  # who is ill and has nobody beside him is tried at once, so there is no need to come late
+            wait = services.turns.back_in([tally.plan for tally in failed]) if limited else 1.0
+        kind_of_error: type[RouterError] = RateLimited if limited else Overloaded
+        told = f"every candidate is {'rate limited' if limited else 'overloaded'}: {named}"
+        return kind_of_error(told, retry_after_s=wait, details=_told(failed))
+    kind_of_error = UpstreamTimeout if faults == {Fault.TIMEOUT} else UpstreamFailed
+    return kind_of_error(f"every attempt failed: {named}", retry_after_s=wait, details=_told(failed))
+
+
+def _told(failed: list[Tally]) -> Mapping[str, object]:
+    """Each attempt, for programs."""
+    return {
+        "request_id": failed[-1].attempt.request_id,
+        "attempts": [
+            {
+                "model": tally.attempt.model,
+                "vendor": tally.attempt.vendor,
+                "status": tally.failure.status if tally.failure else None,
+                "fault": str(tally.failure.fault) if tally.failure else None,
+                "code": tally.failure.code if tally.failure else None,
+            }
+            for tally in failed
+        ],
+    }

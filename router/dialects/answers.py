@@ -1,0 +1,56 @@
+"""A plain answer, in the dialect of the client that gets it, as the checks see it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.core import jsonio
+from router.core.catalog import Endpoint
+from router.core.checks import Answer
+from router.dialects.turn import ODD
+
+
+def answer_of(endpoint: Endpoint, raw: bytes) -> Answer | None:
+    """None for what has no words (embeddings), or cannot be read."""
+    read = _READ.get(endpoint)
+    if read is None:
+        return None
+    try:
+        return read(jsonio.loads(raw))
+    except ODD:
+        return None
+
+
+def _chat(told: Mapping[str, Any]) -> Answer:
+    choice = told["choices"][0]
+    message = choice["message"]
+    calls = [(call["function"]["name"], call["function"].get("arguments")) for call in message.get("tool_calls") or ()]
+    content = message.get("content") or ""
+    text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    tokens = (told.get("usage") or {}).get("completion_tokens")
+    return Answer(text, choice.get("finish_reason") or "", message.get("refusal") or "", calls, tokens)
+
+
+def _messages(told: Mapping[str, Any]) -> Answer:
+    parts = told["content"]
+    text = "".join(part["text"] for part in parts if part.get("type") == "text")
+    calls = [(part["name"], part.get("input")) for part in parts if part.get("type") == "tool_use"]
+    tokens = (told.get("usage") or {}).get("output_tokens")
+    return Answer(text, told.get("stop_reason") or "", "", calls, tokens)
+
+
+def _responses(told: Mapping[str, Any]) -> Answer:
+    text, refusal, calls = [], "", []
+    for item in told["output"]:
+        if item.get("type") == "function_call":
+            calls.append((item["name"], item.get("arguments")))
+        for part in item.get("content") or ():
+            if part.get("type") == "output_text":
+                text.append(part["text"])
+            refusal = part.get("refusal") or refusal
+    finish = told.get("status") or ""
+    reason = (told.get("incomplete_details") or {}).get("reason")
+    tokens = (told.get("usage") or {}).get("output_tokens")
+    return Answer("".join(text), reason if reason == "content_filter" else finish, refusal, calls, tokens)
+
+
+_READ = {"chat/completions": _chat, "messages": _messages, "responses": _responses}

@@ -1,0 +1,45 @@
+"""Everything with a life of its own that a request uses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from router.cascade import Cascades
+from router.clock import Clock
+from router.core.catalog import Caller
+from router.core.health import Health
+from router.core.policy import Decision
+from router.gate import Gate
+from router.grants import Grants
+from router.habits import Habits
+from router.hedge import Hedges
+from router.relay import Reach
+from router.settlement import Settlement
+from router.tokenizer import Tokenizer
+from router.turns import Turns
+from router.upstream import Upstream
+
+
+@dataclass(slots=True)
+class Services:
+    """One process's."""
+
+    tokenizer: Tokenizer
+    upstream: Upstream
+    settlement: Settlement
+    habits: Habits
+    gate: Gate
+    health: Health
+    turns: Turns
+    clock: Clock
+    on_decision: Callable[[str, Caller, Decision], None]
+    on_fallback: Callable[[str, str, str], None]
+    on_overhead: Callable[[float], None]
+    reach: Reach = field(init=False)
+    hedges: Hedges = field(init=False)
+    cascades: Cascades = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reach = Reach(self.upstream, Grants(self.upstream, self.clock), self.health, self.clock)
+        self.hedges = Hedges(self.clock)
+        self.cascades = Cascades(self.upstream, self.habits)
+        self.settlement.observers.append(self.hedges.paces.observe)
