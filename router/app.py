@@ -30,6 +30,7 @@ from router.services import Services
 from router.settlement import Settlement
 from router.snapshot import Snapshot, load
 from router.sockets import Sockets
+from router.stores.answers import AnswerFile
 from router.stores.journal import Journal
 from router.stores.memory import MemoryAccounts
 from router.stores.ports import StoreDown
@@ -110,6 +111,7 @@ class Farebox:
             Turns(health, self.clock, server.rate_wait), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
         )  # fmt: skip
+        self.services.cache.store = AnswerFile(self.ledger.path.with_name(f"{self.ledger.path.name}.answers"))
 
     @property
     def is_ready(self) -> bool:
@@ -202,6 +204,7 @@ class Farebox:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.services.cache.stop()
         await self.settlement.drain(self.snapshot.settings.server.drain)
         await self.services.upstream.stop()
         if self._stamp:  # it had started
@@ -255,6 +258,7 @@ class Farebox:
             self.metrics.reloads["failed"] += 1
             log.error("the configuration was not reloaded", extra={"problems": list(self.problems)})  # noqa: TRY400 (the cause is in the problems)
             return False
+        self.services.cache.keep_only({name: route.cache for name, route in snapshot.catalog.routes.items()})
         self.settlement.wait_s = snapshot.settings.server.budget_wait
         self.gate.wait_s = self.services.turns.wait_s = snapshot.settings.server.rate_wait
         await self.refresh_keys()

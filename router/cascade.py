@@ -52,7 +52,7 @@ class Cascades:
 
     upstream: Upstream
     habits: Habits
-    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)  # (route, outcome) → how many
+    outcomes: dict[tuple[str, ...], int] = field(default_factory=dict)  # (route, outcome) → how many
 
     def first(self, chat: ChatRequest, decision: Decision) -> Plan | None:
         """The plan to try before the decision's; None: none, and it is served as decided."""

@@ -202,6 +202,8 @@ class Compiler:
                 on_unmet=told.on_unmet,
                 hedge=None if told.hedge is None else Hedging(told.hedge.percentile, told.hedge.share),
                 cascade=None if told.cascade is None else self._cascade(told.cascade, models, (*key, "cascade")),
+                cache=told.cache.rule if told.cache else None,
+                breakpoints=told.cache_breakpoints,
             )
         return out
 

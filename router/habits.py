@@ -51,7 +51,8 @@ class Habits:
                 tokens, answers = counts.get(total.route, (0, 0))
                 counts[total.route] = (tokens + total.output + total.reasoning, answers + total.attempts)
         for route, (tokens, answers) in counts.items():
-            self._means[route] = tokens / answers
+            if answers:  # and not only what was answered without a call
+                self._means[route] = tokens / answers
 
     def observe(self, route: str, output_tokens: float) -> None:
         mean = self._means.get(route)

@@ -48,7 +48,7 @@ class Now:
     cut: Mapping[str, int] = field(default_factory=dict)  # clients that were sent away, by why
     store_down: bool = False
     journalled: Mapping[str, int] = field(default_factory=dict)  # attempts that began without the ledger, by team
-    cascades: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (route, outcome) → cheap answers looked at
+    cascades: Mapping[tuple[str, ...], int] = field(default_factory=dict)  # (route, outcome) → cheap answers looked at
 
 
 class Metrics(Collector):
@@ -60,6 +60,7 @@ class Metrics(Collector):
         self.refused: Counter[tuple[str, ...]] = Counter()
         self.attempts: Counter[tuple[str, ...]] = Counter()
         self.fallbacks: Counter[tuple[str, ...]] = Counter()
+        self.cache_hits: Counter[tuple[str, ...]] = Counter()
         self.unpriced: Counter[tuple[str, ...]] = Counter()
         self.overrun: Counter[tuple[str, ...]] = Counter()
         self.disputed: Counter[tuple[str, ...]] = Counter()
@@ -101,12 +102,13 @@ class Metrics(Collector):
 
     def observe(self, entry: Entry) -> None:
         """Count one closed attempt."""
-        labels = labels_of(entry)
-        total = self._totals.get(labels)
-        if total is None:
+        labels, a = labels_of(entry), entry.attempt
+        if (total := self._totals.get(labels)) is None:
             total = self._totals[labels] = Total(*labels)
         total.add(entry)
-        a = entry.attempt
+        if a.kept:
+            self.cache_hits[a.team, a.route] += 1
+            return
         self.attempts[a.vendor, a.model, entry.fault or entry.outcome] += 1
         if entry.disputed:
             self.disputed[a.vendor, a.model] += 1
@@ -165,7 +167,7 @@ class Metrics(Collector):
         yield _counter(
             "farebox_journalled", "Attempts made while the ledger could not be written", ("team",), journalled
         )
-        tried = _fold(dict(now.cascades), lambda k: (known.route(k[0]), k[1]))
+        tried = _fold(now.cascades, lambda k: (known.route(k[0]), k[1]))
         yield _counter(
             "farebox_cascade", "Requests for which a cheap model was tried first", ("route", "outcome"), tried
         )
@@ -214,6 +216,8 @@ class Metrics(Collector):
         yield _counter("farebox_refused", "Requests refused before any attempt", ("team", "reason"), refused)
         yield _counter("farebox_attempts", "Calls to vendors by result", ("vendor", "model", "result"), attempts)
         yield _counter("farebox_fallbacks", "Moves to the next candidate", ("route", "from", "to"), fallbacks)
+        hits = _fold(self.cache_hits, lambda k: (known.team(k[0]), known.route(k[1])))
+        yield _counter("farebox_cache_hits", "Requests answered without a call to a vendor", ("team", "route"), hits)
         yield _counter("farebox_unpriced", "Candidates passed over for want of a price", ("vendor", "model"), unpriced)
         yield _counter(
             "farebox_vendor_cost_mismatch",

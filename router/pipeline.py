@@ -48,7 +48,8 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     async with services.gate.admit(inbound.caller, ticket.id, tokens_of(decision.plans[0])) as admission:
         began = inbound.began + services.clock.seconds() - asked
         attempts = Attempts(inbound.caller, admission, services, began)
-        await attempts.run(ticket, reply, partial(_ask, attempts, ticket, snapshot))
+        call = partial(attempts.run, ticket, ask=partial(_ask, attempts, ticket, snapshot))
+        await services.cache.answer(ticket, inbound.headers, reply, call)
 
 
 async def _ask(attempts: Attempts, judged: Ticket, snapshot: Snapshot, name: str, raw: bytes) -> bytes:
@@ -72,6 +73,7 @@ async def choose(
     now = services.clock.now()
     learnt, free_left = services.settlement.calibrator.learnt, services.settlement.quotas.left
     seconds = services.clock.seconds()
+    seen = services.warm.look(chat, route, caller.team)
     market = Market(
         now,
         snapshot.rates.at(now),
@@ -80,8 +82,10 @@ async def choose(
         free_left,
         lambda model: services.health.look(model, seconds),
         services.habits.likely_output,
+        seen.cached,
     )
     decision = decide(chat, route, caller, considered, measure, market, soft)
+    chat = services.warm.marked(request_id, chat, seen, decision)
     ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)
     return decision, ticket
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from router.cache import Cache
 from router.cascade import Cascades
 from router.clock import Clock
 from router.core.catalog import Caller
@@ -17,6 +18,7 @@ from router.settlement import Settlement
 from router.tokenizer import Tokenizer
 from router.turns import Turns
 from router.upstream import Upstream
+from router.warm import Warm
 
 
 @dataclass(slots=True)
@@ -37,9 +39,13 @@ class Services:
     reach: Reach = field(init=False)
     hedges: Hedges = field(init=False)
     cascades: Cascades = field(init=False)
+    cache: Cache = field(init=False)
+    warm: Warm = field(init=False)
 
     def __post_init__(self) -> None:
         self.reach = Reach(self.upstream, Grants(self.upstream, self.clock), self.health, self.clock)
         self.hedges = Hedges(self.clock)
         self.cascades = Cascades(self.upstream, self.habits)
-        self.settlement.observers.append(self.hedges.paces.observe)
+        self.cache = Cache(self.settlement, self.clock)
+        self.warm = Warm(self.clock)
+        self.settlement.observers += [self.hedges.paces.observe, self.cache.observe, self.warm.observe]

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from router.core.catalog import UNLIMITED, DialectName, RateLimits, Tier
+from router.core.catalog import UNLIMITED, CacheRule, DialectName, RateLimits, Tier
 from router.core.checks import EVERY, Check
 from router.core.currency import ExchangeRates
 from router.core.limits import Period
@@ -25,6 +25,8 @@ from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?b|b)?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 CAPABILITIES = ("tools", "images", "json_schema", "audio")
 
 
@@ -38,6 +40,16 @@ def _seconds(value: Any) -> Any:
     return value
 
 
+def _size(value: Any) -> Any:
+    """1000, "64MiB", "500 kB"."""
+    if isinstance(value, str):
+        found = _BYTES.fullmatch(value.strip())
+        if not found:
+            raise ValueError("a size is written 500kB, 64MiB or 1GiB, or as a number of bytes")
+        return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
+    return value
+
+
 def _money(value: Any) -> int:
     """An amount as nano-units; exact, from a number or a string."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -48,6 +60,7 @@ def _money(value: Any) -> int:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 SecondsOrNone = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Money = Annotated[int, BeforeValidator(_money)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Quality = Annotated[float, Field(ge=0, le=1)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s|,]+$")]
@@ -165,6 +178,21 @@ class CascadeSettings(Strict):
     at_least: float = Field(default=0.5, ge=0, le=1)
 
 
+class CacheSettings(Strict):
+    ttl: Seconds = 3600.0
+    max_bytes: Size = 64 * 2**20
+    max_answer_bytes: Size = 2**20
+    max_store_bytes: Size = 0
+    any_temperature: bool = False
+    tools: bool = False
+
+    @property
+    def rule(self) -> CacheRule:
+        return CacheRule(
+            self.ttl, self.max_bytes, self.max_answer_bytes, self.max_store_bytes, self.any_temperature, self.tools
+        )
+
+
 class RouteSettings(Strict):
     tiers: list[Tier] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list)
@@ -175,6 +203,13 @@ class RouteSettings(Strict):
     on_unmet: Literal["flagship", "refuse"] = "flagship"
     hedge: HedgeSettings | None = None
     cascade: CascadeSettings | None = None
+    cache: CacheSettings | None = None
+    cache_breakpoints: bool = False
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _true_is_enough(cls, value: Any) -> Any:
+        return {} if value is True else None if value is False else value
 
     @model_validator(mode="after")
     def _names_something(self) -> "RouteSettings":

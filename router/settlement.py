@@ -40,12 +40,8 @@ from router.tokenizer import Tokenizer
 log = logging.getLogger("farebox.settlement")
 
 DRAIN_S = 60.0  # how long a stream is read on after its client has left; then what was seen is charged as an estimate
-RETRY_S = (
-    0.05,
-    0.2,
-    1.0,
-    5.0,
-)  # waits between tries to write an entry, the last again and again: its hold stays until then
+# waits between tries to write an entry, the last again and again: its hold stays until then
+RETRY_S = (0.05, 0.2, 1.0, 5.0)
 
 
 @dataclass(slots=True)
@@ -79,6 +75,10 @@ class Settlement:
         there is room at the vendor of the plan that can be paid for.
         """
         return Reservation(self, ticket, plans, number, claim)
+
+    def own(self, work: Coroutine[None, None, None]) -> None:
+        """Do somebody else's closing as its own: nothing that happens to a request cancels it, and `drain` waits for it."""
+        self._start(work)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for every closing task; what is not done by then is left to the next start's recovery."""

@@ -80,6 +80,8 @@ class Quirks:
     """Whether `extra_content` of earlier turns, in which Google signs them, comes back; most others refuse the field."""
     reasoning_in_total: bool = False
     """Whether reasoning is seen only as the part of `total_tokens` that is neither prompt nor completion."""
+    caches_from: tuple[tuple[str, int], ...] = ()
+    """(prefix of a model's name, tokens below which it caches no beginning of a prompt)."""
     cost_field: tuple[str, int] | None = None
     """(the field of its usage that holds the charge itself, how many of its units make a nano-unit of the currency)."""
 
@@ -182,6 +184,18 @@ class Hedging:
     share: float  # of the route's requests that may be asked twice
 
 
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """What of a route's answers is kept, for how long, and how much of it."""
+
+    ttl_s: float = 3600.0
+    max_bytes: int = 64 * 2**20
+    max_answer_bytes: int = 2**20
+    max_store_bytes: int = 0
+    any_temperature: bool = False
+    tools: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """A name that clients ask for, and the models that may serve it."""
@@ -196,6 +210,8 @@ class Route:
     pinned: bool = False  # stands for one model that was named directly
     hedge: Hedging | None = None
     cascade: Cascade | None = None
+    cache: CacheRule | None = None
+    breakpoints: bool = False  # whether Anthropic's are placed where they pay
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,6 +265,8 @@ class ChatRequest:
     """The fields that only a vendor of the client's own dialect understands."""
     passed: Mapping[str, str] = field(default_factory=dict)
     """The client's headers that such a vendor is sent."""
+    marks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By model: the cuts of the prompt (see `prefix`) up to which it is to be kept in the vendor's cache."""
 
     @property
     def said(self) -> Mapping[str, Any]:

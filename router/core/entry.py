@@ -26,7 +26,7 @@ class Attempt:
 
     id: str
     request_id: str
-    number: int
+    number: int  # from 1; 0 where no call is made, because an answer was kept
     at: int  # microseconds since 1970
     team: str
     key: str
@@ -48,6 +48,11 @@ class Attempt:
     prompt_estimate: int | None = None  # what the prompt was estimated at, in tokens
     prompt_high: int | None = None  # the most that it was held for, in tokens
     held_fixed: int | None = None  # as `held_flagship`, at the one model that would do for everything
+
+    @property
+    def kept(self) -> bool:
+        """Whether no vendor is called: the answer of another request is given again."""
+        return self.number == 0
 
 
 @dataclass(frozen=True, slots=True)

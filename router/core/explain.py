@@ -37,6 +37,7 @@ def explain(decision: Decision, currency: str) -> dict[str, Any]:
                 "tier": str(verdict.model.tier),
                 "quality": verdict.model.quality,
                 **_amounts(verdict, decision.rates),
+                "expected_cached": verdict.plan.expected_cached if verdict.plan else None,
                 "place": places.get(id(verdict.model)),
                 "lost": verdict.lost or None,
                 "unwell": verdict.unwell and str(verdict.unwell),

@@ -37,6 +37,8 @@ class Plan:
     expected_nano: int  # expected cost in nano-units of the reporting currency
     expected_output: int  # per choice
     likely_output: int | None = None  # per choice: an answer is not likely to be longer; None: nobody knows
+    expected_cached: int = 0  # of the prompt's tokens, those that it is expected to read from its cache
+    warm_nano: int = 0  # how much less that is expected to cost, in `expected_nano` already
 
     @property
     def bound_pico(self) -> int:
@@ -104,6 +106,10 @@ def _all_well(_model: Model) -> Unwell | None:
     return None
 
 
+def _all_cold(_model: Model, _tokens: int) -> int:
+    return 0
+
+
 def _nothing_free(_model: Model, _quota: Quota, _at: int) -> int:
     return 0
 
@@ -121,6 +127,7 @@ class Market:
     free_left: Callable[[Model, Quota, int], int] = _nothing_free  # what is left of a free quota, in its unit
     unwell: Callable[[Model], Unwell | None] = _all_well  # why a model cannot be asked for now
     likely_output: Callable[[str], int | None] = _nothing_known  # route → tokens beyond which an answer seldom goes
+    warm: Callable[[Model, int], int] = _all_cold  # (model, the prompt's tokens) → those of them that are in its cache
 
 
 def decide(
@@ -178,6 +185,8 @@ def decide(
     if not fit:
         chosen, reason = _unmet(route, own or able, need)
     spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
+    if chosen[0].warm_nano and min(chosen, key=_cold) is not chosen[0]:
+        reason = f"{reason}; the beginning of the prompt is in the cache of {chosen[0].model.name}"
     plans = (*chosen, *spare)
     if unwell := {id(verdict.model) for verdict in verdicts if verdict.unwell is not None}:
         first = plans[0].model
@@ -231,7 +240,10 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
         habit = market.expected_output(route.name)
         expected = 0 if not cap else max(1, min(cap, DEFAULT_EXPECTED_OUTPUT if habit is None else habit))
         free = market.free_left(model, price.quota, market.at) if price.quota else 0
-        expected_pico = _expected_pico(price, facts, expected * chat.choices, free)
+        cached = min(tokens.tokens, market.warm(model, tokens.tokens))
+        expected_pico = cold_pico = _expected_pico(price, facts, expected * chat.choices, free)
+        if cached and not free:
+            expected_pico = _expected_pico(price, facts, expected * chat.choices, 0, cached)
     except Unpriced as error:
         return None, f"unpriced: {error}"
     rate = market.rates.get(price.currency)
@@ -250,6 +262,8 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
         expected_nano=nano_from_pico(expected_pico, rate),
         expected_output=expected,
         likely_output=market.likely_output(route.name),
+        expected_cached=cached,
+        warm_nano=nano_from_pico(cold_pico, rate) - nano_from_pico(expected_pico, rate),
     )
     most = chat.wishes.max_cost
     if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
@@ -257,8 +271,18 @@ def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, marke
     return plan, ""
 
 
-def _expected_pico(price: Price, facts: Facts, output: int, free: int) -> int:
-    """What an answer of this length would cost, with so much of the price's free quota left."""
+def _cold(plan: Plan) -> int:
+    """What it is expected to cost if nothing is in its cache."""
+    return plan.expected_nano + plan.warm_nano
+
+
+def _expected_pico(price: Price, facts: Facts, output: int, free: int, cached: int = 0) -> int:
+    """What an answer of this length would cost, with so much of the price's free quota left or so many tokens in the
+    vendor's cache.
+    """
+    if cached:
+        usage = Usage(input_fresh=facts.input_tokens - cached, cache_read=cached, output_text=output)
+        return price.cost_pico(usage, replace(facts, output_tokens=output))
     if free and price.quota is not None:
         usage = Usage(input_fresh=facts.input_tokens, output_text=output)
         whole = price.quota.unit == "requests"

@@ -15,6 +15,8 @@ from router.dialects.sent import Sent, credential, under
 VERSION = "2023-06-01"  # the only one there is (docs.anthropic.com/en/api/versioning)
 LEAST_THINKING = 1024  # tokens; less is refused
 BUDGETS = {"minimal": LEAST_THINKING, "low": 4096, "medium": 16_384, "high": 32_768, "xhigh": 32_768}
+BREAKPOINT = {"type": "ephemeral"}
+UNMARKED = ("thinking", "redacted_thinking")  # blocks that may not be marked themselves
 NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 CARRIES = Carries(
@@ -37,7 +39,7 @@ def request(chat: ChatRequest, model: Model, cap: int, key: str, *, must: bool) 
     if chat.endpoint == "messages":
         body = patch(chat, model, cap if must else None)
     else:
-        body = jsonio.dumps(translate(chat.said, model, cap))
+        body = jsonio.dumps(translate(chat.said, model, cap, chat.marks.get(model.name, ())))
     return Sent(under(model.access.base_url, "/v1", "/messages"), headers, body)
 
 
@@ -63,6 +65,8 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
     """A client's own body: the model's name, and a lower cap where the budget asks for one; all else as it came."""
     body = {name: value for name, value in chat.body.items() if name != "farebox"}
     body["model"] = model.wire_name
+    if marks := chat.marks.get(model.name):
+        mark(body, marks)
     if cap is not None:
         told = body.get("max_tokens")
         body["max_tokens"] = min(told, cap) if isinstance(told, int) else cap
@@ -78,6 +82,31 @@ def patch(chat: ChatRequest, model: Model, cap: int | None) -> bytes:
     if _began_without_thoughts(body):
         _do_not_think(body)
     return jsonio.dumps(body)
+
+
+def mark(body: dict[str, Any], cuts: Sequence[int]) -> None:
+    """Say up to where the prompt is to be kept in the vendor's cache: at cut 0 with its tools and system prompt, at cut n
+    with its first n messages (docs.anthropic.com/en/docs/build-with-claude/prompt-caching). What cannot be marked is not:
+    a thought, an empty text.
+    """
+    for cut in cuts:
+        if cut == 0:
+            name = "system" if body.get("system") else "tools"
+            if body.get(name):
+                body[name] = _marked(body[name])
+        else:
+            message = body["messages"][cut - 1]
+            own = {**message, "content": _marked(message.get("content"))}
+            body["messages"] = [*body["messages"][: cut - 1], own, *body["messages"][cut:]]
+
+
+def _marked(content: Any) -> Any:
+    """The blocks with the last one marked."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) and content else content
+    last = blocks[-1] if isinstance(blocks, list) and blocks else None
+    if not isinstance(last, dict) or last.get("type") in UNMARKED or last.get("text") == "":
+        return content
+    return [*blocks[:-1], {**last, "cache_control": BREAKPOINT}]
 
 
 def _began_without_thoughts(body: Mapping[str, Any]) -> bool:
@@ -125,9 +154,9 @@ def _without_foreign(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": [block for block in _blocks(message) if not _is_foreign(block)]}
 
 
-def translate(hub: Mapping[str, Any], model: Model, cap: int) -> dict[str, Any]:
-    """A chat completion's body as one for a message."""
-    system, messages = _messages(hub["messages"])
+def translate(hub: Mapping[str, Any], model: Model, cap: int, marks: Sequence[int] = ()) -> dict[str, Any]:
+    """A chat completion's body as one for a message; see `mark` for the marks."""
+    system, messages = _messages(hub["messages"], marks)
     body: dict[str, Any] = {"model": model.wire_name, "max_tokens": cap, "messages": messages}
     if system:
         body["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
@@ -143,6 +172,8 @@ def translate(hub: Mapping[str, Any], model: Model, cap: int) -> dict[str, Any]:
         body["metadata"] = {"user_id": hub["user"]}
     body |= {name: hub[name] for name in CARRIES.own if hub.get(name) is not None}
     if tools := [_tool(tool) for tool in hub.get("tools") or ()]:
+        if 0 in marks:
+            tools[-1]["cache_control"] = BREAKPOINT
         body["tools"] = tools
         if choice := _choice(hub):
             body["tool_choice"] = choice
@@ -169,14 +200,18 @@ def _may_think(hub: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     return effort not in {None, "none"} and body["max_tokens"] > LEAST_THINKING and not forced and not within_a_turn
 
 
-def _messages(hub: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _messages(
+    hub: Sequence[Mapping[str, Any]], marks: Sequence[int] = ()
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(the system's blocks, the messages): what follows one another in the same role becomes one message."""
     system: list[dict[str, Any]] = []
     out: list[dict[str, Any]] = []
-    for message in hub:
+    for cut, message in enumerate(hub, 1):
         role = message["role"]
         if role in {"system", "developer"}:
             system += _content(message.get("content"))
+            if cut in marks and system:
+                system[-1]["cache_control"] = BREAKPOINT
             continue
         blocks = _content(message.get("content"))
         if role == "tool":
@@ -185,6 +220,8 @@ def _messages(hub: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], l
         for call in message.get("tool_calls") or ():
             name = (call.get("function") or {}).get("name")
             blocks.append({"type": "tool_use", "id": _id(call.get("id")), "name": name, "input": arguments(call)})
+        if cut in marks and blocks:
+            blocks[-1]["cache_control"] = BREAKPOINT
         told = "assistant" if role == "assistant" else "user"
         if out and out[-1]["role"] == told:
             out[-1]["content"] += blocks

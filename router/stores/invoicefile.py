@@ -141,7 +141,7 @@ def _gather(
         CASE WHEN min(price) = max(price) THEN min(price) ELSE '' END AS price,
         CASE WHEN min(outcome) = max(outcome) THEN min(outcome) ELSE 'several' END AS outcome, max(inside) AS inside
         FROM (SELECT *, at >= ?3 AND at < ?4 AS inside FROM ledger
-            WHERE vendor = ?1 AND vendor_currency = ?2 AND at >= ?5 AND at < ?6)
+            WHERE vendor = ?1 AND vendor_currency = ?2 AND attempt > 0 AND at >= ?5 AND at < ?6)
         WHERE true {wanted} GROUP BY 1""",  # noqa: S608 (fixed text)
         (scope.vendor, scope.currency, *_span(scope, 0), *_span(scope, slack)),
     )

@@ -235,7 +235,7 @@ GROUPS: Mapping[str, str] = {
     "tier": "tier", "outcome": "outcome", "day": "date(at / 1000000, 'unixepoch')",
 }  # fmt: skip
 _TOKENS = ", ".join(" + ".join(f"ifnull(sum({leaf}), 0)" for leaf in leaves) for leaves in KINDS.values())
-_SUMMED = f"""count(*), sum(final), sum(cost),
+_SUMMED = f"""sum(attempt > 0), sum(final), sum(cost),
     sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
     sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}, sum(ifnull(fixed_cost, cost))"""
 SUMMED = ("attempts", "requests", "cost", "saved", "estimated_cost", *KINDS, "fixed_cost")
@@ -279,7 +279,7 @@ def count_of(connection: sqlite3.Connection, since: int, until: int) -> int:
 
 def consumed(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Consumed]:
     """The attempts that began in [since, until), page by page, as a price may depend on them."""
-    query = f"SELECT {', '.join(_CONSUMED)} FROM ledger WHERE seq > ? AND seq <= ? AND at >= ? AND at < ? ORDER BY seq LIMIT ?"  # noqa: S608 (names of ours)
+    query = f"SELECT {', '.join(_CONSUMED)} FROM ledger WHERE seq > ? AND seq <= ? AND attempt > 0 AND at >= ? AND at < ? ORDER BY seq LIMIT ?"  # noqa: S608 (names of ours)
     span = "SELECT min(seq) - 1, max(seq) FROM ledger WHERE at >= ? AND at < ?"
     after, last = connection.execute(span, (since, until)).fetchone()
     while after is not None and after < last:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from router.core.answers import Answer
 from router.core.entry import Attempt, Charges, Entry
 from router.core.limits import Budget, BudgetState
 
@@ -73,6 +74,21 @@ class Recording(Protocol):
         """Append what became of it; a second close of the same attempt changes nothing. Raises `StoreDown`."""
 
 
+class Answers(Protocol):
+    """Where answers outlive the process. What fails is logged and is as if nothing were there."""
+
+    async def get(self, key: bytes, oldest: int) -> Answer | None:
+        """An answer that is younger than `oldest` (microseconds since 1970)."""
+
+    async def put(self, key: bytes, route: str, answer: Answer, most: int, oldest: int) -> None:
+        """Keep an answer, and of its route not more than `most` bytes, the newest, and none that is not younger than
+        `oldest`.
+        """
+
+    async def close(self) -> None:
+        """Let it go."""
+
+
 class Ledger(Recording, Protocol):
     """The append-only record."""
 
@@ -135,7 +151,7 @@ class Total:
     def add(self, entry: Entry) -> None:
         """Count one more entry."""
         usage = entry.usage
-        self.attempts += 1
+        self.attempts += not entry.attempt.kept
         self.requests += entry.final
         self.cost += entry.cost
         self.vendor_cost += entry.vendor_cost

@@ -11,7 +11,7 @@ HISTOGRAMS_OWN = {"le"}
 NOTHING_HERE_MAKES = {
     "farebox_unpriced_total", "farebox_overrun_total", "farebox_vendor_cost_mismatch_total", "farebox_free_quota_remaining",
     "farebox_served_at_another_price_total", "farebox_clients_cut_total", "farebox_journalled_total",
-    "farebox_cascade_total",
+    "farebox_cascade_total", "farebox_cache_hits_total",
 }  # fmt: skip
 
 
