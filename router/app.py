@@ -15,16 +15,17 @@ from router.core.catalog import Caller
 from router.core.entry import Charges
 from router.core.explain import explain
 from router.core.health import Health
-from router.core.limits import Budget, BudgetState, moment
+from router.core.limits import Budget, BudgetState
 from router.core.policy import Decision
-from router.core.prices import Price, Unpriced
 from router.gate import Gate
+from router.gauges import Now
 from router.habits import Habits
 from router.handover import Taken, store_let_go
+from router.labels import LabelMetrics, Labels
 from router.lean import LeanUpstream
 from router.lending import Borrowed, Lender
 from router.logs import observe as log_entry
-from router.metrics import Metrics, Now
+from router.metrics import Metrics
 from router.room import Room
 from router.services import Services
 from router.settlement import Settlement
@@ -80,6 +81,7 @@ class Farebox:
     ready: bool = False
     leaving: bool = False  # what comes is still served, and nothing more is to be sent here
     lender: Lender = field(init=False)
+    labels: Labels = field(init=False)
     _given: bool = False  # the store, to another process
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -106,12 +108,16 @@ class Farebox:
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
         health = Health()
+        self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
+        self.metrics.registry.register(LabelMetrics(self.labels))
         self.services = Services(
             self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, health,
             Turns(health, self.clock, server.rate_wait), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
+            labels=self.labels,
         )  # fmt: skip
         self.services.cache.store = AnswerFile(self.ledger.path.with_name(f"{self.ledger.path.name}.answers"))
+        self.labels.begin(self.services.turns, self.services.reach, self.room)
 
     @property
     def is_ready(self) -> bool:
@@ -152,6 +158,7 @@ class Farebox:
         self._stamp = self._stamped()
         self._own(self._checkpoints())
         self._own(self._cut_slow())
+        self._own(self.labels.tend())
         self._keep_watch()
         self.ready = True
 
@@ -205,12 +212,14 @@ class Farebox:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.services.cache.stop()
+        await self.labels.stop_asking()
         await self.settlement.drain(self.snapshot.settings.server.drain)
         await self.services.upstream.stop()
         if self._stamp:  # it had started
             await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())
         await self.ledger.stop()
         self.recorder.stop()
+        await self.labels.stop()
         self.tokenizer.close()
 
     def _own(self, work: Any) -> asyncio.Task[None]:
@@ -261,6 +270,7 @@ class Farebox:
         self.services.cache.keep_only({name: route.cache for name, route in snapshot.catalog.routes.items()})
         self.settlement.wait_s = snapshot.settings.server.budget_wait
         self.gate.wait_s = self.services.turns.wait_s = snapshot.settings.server.rate_wait
+        self.labels.follow()
         await self.refresh_keys()
         self.problems = ()
         self.metrics.reloads["ok"] += 1
@@ -353,36 +363,6 @@ class Farebox:
             (model.vendor, model.name): health.breaker_open(model, now)
             for model in self.snapshot.catalog.models.values()
         }
-
-    def prices(self) -> list[dict[str, Any]]:
-        """What each configured model costs now, and what comes next."""
-        now, out = self.clock.now(), []
-        for model in self.snapshot.catalog.models.values():
-            try:
-                current = model.timeline.at(now)
-                shown, why = current.describe(), None
-            except Unpriced as error:
-                current, shown, why = None, None, str(error)
-            upcoming = [p.label for p in model.timeline.prices if p.start is not None and p.start > now]
-            out.append(
-                {
-                    "model": model.name, "vendor": model.vendor, "tier": str(model.tier), "price": shown,
-                    "currency": current and current.currency, "rates": current and _rates(current),
-                    "from": current and _shown(current.start), "since": current and current.label, "source": current and current.source,
-                    "confidence": current and current.confidence, "next": upcoming, "unpriced": why,
-                }
-            )  # fmt: skip
-        return out
-
-
-def _rates(price: Price) -> list[dict[str, str | None]]:
-    """Amounts per million tokens, and for one; several where the price depends on the request."""
-    kinds = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
-    return [dict.fromkeys(kinds) | rates.told() for rates in price.ordinary]
-
-
-def _shown(at: int | None) -> str | None:
-    return None if at is None else moment(at).isoformat().replace("+00:00", "Z")
 
 
 def _stat(file: Path) -> tuple[str, int, int]:

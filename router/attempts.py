@@ -22,7 +22,7 @@ from router.core.errors import (
 )
 from router.core.failure import CALLERS_FAULT, Failure, Fault
 from router.core.health import OF_THE_KEY
-from router.core.policy import Plan
+from router.core.plan import Plan
 from router.gate import Admission
 from router.hedge import Lane
 from router.relay import ClientLeft, Reply, relay

@@ -14,7 +14,8 @@ from router.core.cascade import Cascade
 from router.core.catalog import ChatRequest
 from router.core.checks import Asked, found, in_tool_loop
 from router.core.errors import RouterError
-from router.core.policy import Decision, Plan
+from router.core.plan import Plan
+from router.core.policy import Decision
 from router.dialects.answers import answer_of
 from router.habits import Habits
 from router.upstream import Upstream

@@ -23,10 +23,12 @@ from router.core.catalog import (
     Quirks,
     RateLimits,
     Route,
+    Shadowing,
     Tier,
     Timeouts,
     Vendor,
 )
+from router.core.entry import SHADOW
 from router.core.limits import Budget, micros
 from router.core.prices import Timeline
 from router.core.tokens import OPENAI, Counting
@@ -34,7 +36,8 @@ from router.dialects import DIALECTS
 from router.dialects.sent import is_formed
 from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
 from router.priceentry import Place, PriceSettings
-from router.settings import BudgetSettings, CascadeSettings, CheckerSettings, ModelSettings, Settings
+from router.routesettings import BudgetSettings, CascadeSettings, CheckerSettings, ShadowSettings
+from router.settings import ModelSettings, Settings
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
 
 
@@ -204,7 +207,15 @@ class Compiler:
                 cascade=None if told.cascade is None else self._cascade(told.cascade, models, (*key, "cascade")),
                 cache=told.cache.rule if told.cache else None,
                 breakpoints=told.cache_breakpoints,
+                labels=told.labels or told.explore is not None or told.shadow is not None,
+                explore=told.explore or 0.0,
+                shadow=None if told.shadow is None else self._shadow(name, told.shadow),
             )
+            sides = {model.tier is Tier.FLAGSHIP for model in chosen}
+            if (told.explore or told.shadow) and len(sides) == 1:
+                self.warnings.append(
+                    self.file.problem(key, "has flagships only or none: there is no other side to explore or to shadow")
+                )
         return out
 
     def _cascade(self, told: CascadeSettings, models: Mapping[str, Model], key: Key) -> Cascade:
@@ -225,6 +236,15 @@ class Compiler:
         if not callable(call):
             self.problem((*key, "python"), "is no function")
         return Function(call, told.timeout)
+
+    def _shadow(self, route: str, told: ShadowSettings) -> Shadowing | None:
+        """Its budget is that of a team which is nobody's, and counts in those of everybody too."""
+        if SHADOW in self.settings.teams:
+            self.problem(("teams", SHADOW), "is the name under which shadow calls are booked; take another one")
+        key = ("routes", route, "shadow")
+        budget = self.budget(told.budget, f"{SHADOW}/{route}", (*key, "budget"))
+        checker = self._checker(told.checker, (*key, "checker"))
+        return None if budget is None or checker is None else Shadowing(told.rate, budget, checker, told.concurrent)
 
     def _named(self, names: Sequence[str], models: Mapping[str, Model], key: Key) -> list[Model]:
         for i, name in enumerate(names):
@@ -280,29 +300,34 @@ class Compiler:
     def budgets(self, told: Sequence[BudgetSettings], owner: str, key: Key) -> tuple[Budget, ...]:
         out: list[Budget] = []
         for i, budget in enumerate(told):
-            currency = budget.currency or self.settings.currency
-            self.used_currencies.setdefault(currency, (*key, i))
-            try:
-                zone = ZoneInfo(budget.timezone)
-            except (ZoneInfoNotFoundError, ValueError):
-                self.problem((*key, i, "timezone"), f"{budget.timezone!r} is not a time zone")
+            if (made := self.budget(budget, owner, (*key, i))) is None:
                 continue
-            made = Budget(
-                owner=owner,
-                limit=budget.limit,
-                currency=currency,
-                per=budget.per,
-                zone=zone,
-                zone_name=budget.timezone,
-                soft=None if budget.soft is None else int(budget.limit * budget.soft),
-                on_soft=budget.on_soft,
-                on_exceed=budget.on_exceed,
-            )
             if made.account in {other.account for other in out}:
                 self.problem((*key, i), "a second budget for the same window and currency; keep the lower one")
             out.append(made)
-        self.all_budgets += out
         return tuple(out)
+
+    def budget(self, told: BudgetSettings, owner: str, key: Key) -> Budget | None:
+        currency = told.currency or self.settings.currency
+        self.used_currencies.setdefault(currency, key)
+        try:
+            zone = ZoneInfo(told.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            self.problem((*key, "timezone"), f"{told.timezone!r} is not a time zone")
+            return None
+        made = Budget(
+            owner=owner,
+            limit=told.limit,
+            currency=currency,
+            per=told.per,
+            zone=zone,
+            zone_name=told.timezone,
+            soft=None if told.soft is None else int(told.limit * told.soft),
+            on_soft=told.on_soft,
+            on_exceed=told.on_exceed,
+        )
+        self.all_budgets.append(made)
+        return made
 
     # Money
 

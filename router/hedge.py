@@ -17,7 +17,7 @@ from router.clock import Clock
 from router.core.catalog import Route
 from router.core.entry import Entry
 from router.core.failure import Failure, Fault
-from router.core.policy import Plan
+from router.core.plan import Plan
 from router.relay import ClientLeft, Reply
 from router.tally import Tally
 

@@ -95,6 +95,7 @@ _ROW: Mapping[str, Schema] = {
     "first_byte_ms": maybe(INT), "total_ms": maybe(INT), "prompt_estimate": maybe(INT), "prompt_high": maybe(INT),
     "service_tier": maybe(STR), "free_tokens": maybe(INT), "vendor_id": maybe(STR), "list_cost": maybe(MONEY),
     "fixed_cost": maybe(MONEY),
+    "propensity": maybe(NUM),
     "usage": obj(dict.fromkeys(LEAVES, INT), LEAVES), "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }  # fmt: skip
 _BUDGET: Mapping[str, Schema] = {
@@ -106,6 +107,18 @@ _PRICE: Mapping[str, Schema] = {
     "model": STR, "vendor": STR, "tier": STR, "price": maybe(STR), "currency": maybe(STR), "rates": maybe(many(each(maybe(STR)))),
     "from": maybe(WHEN), "since": maybe(STR), "source": maybe(STR), "confidence": maybe(STR), "next": many(STR), "unpriced": maybe(STR),
 }  # fmt: skip
+_GRADE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_WORD: Schema = {"enum": ["good", "bad"]}
+_FEEDBACK = obj(
+    {
+        "request_id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "score": _GRADE,
+        "label": _WORD,
+        "model": STR,
+        "source": STR,
+    },
+    ("score", "label", "model", "source"),
+)
 _MODEL = _open({"id": STR, "object": const("model"), "created": INT, "owned_by": STR})
 
 
@@ -140,6 +153,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "Keys": _list(obj(_KEY), {}),
     "NewKey": obj({"team": _NAME, "name": _NAME, "expires": maybe(DATE_OR_TIME)}, ("expires",)),
     "MadeKey": obj({**_KEY, "key": STR}),
+    "Feedback": {"anyOf": [_FEEDBACK, {**many(_FEEDBACK), "minItems": 1, "maxItems": 1000}]},
+    "Given": _list(obj({"request_id": STR, "model": STR, "source": STR, "score": _GRADE, "label": maybe(_WORD)}), {}),
     "RevokedKey": obj({"id": STR, "revoked": {"const": True}}),
 }
 
@@ -200,6 +215,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/admin/v1/decisions/{id}"): _admin("Why a request went where it went", {200: "Decision"}, 404),
     ("POST", "/admin/v1/reload"): _admin("Take the configuration as it is on disk", {200: "Reloaded"}, 409),
     ("GET", "/admin/v1/prices"): _admin("What models cost now", {200: "Prices"}),
+    ("POST", "/admin/v1/feedback"): _admin("How good answers were", {200: "Given"}, 404, body="Feedback"),
     ("GET", "/admin/v1/keys"): _admin("Keys, without their secrets", {200: "Keys"}),
     ("POST", "/admin/v1/keys"): _admin("A new key", {201: "MadeKey"}, 409, body="NewKey"),
     ("DELETE", "/admin/v1/keys/{id}"): _admin("Revoke a key", {200: "RevokedKey"}, 404),

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from router.attempts import Attempts
-from router.cascade import Kept
+from router.cascade import Ask, Kept
 from router.core import jsonio
 from router.core.catalog import Caller, ChatRequest, Endpoint, Route, candidates, require_known_vendors
 from router.core.explain import explain
-from router.core.policy import Decision, Market, decide
+from router.core.plan import Market
+from router.core.policy import Decision, decide
 from router.dialects import cannot, read
 from router.relay import Reply
 from router.services import Services
@@ -40,6 +41,9 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     chat = read(inbound.endpoint, inbound.raw, inbound.headers)
     route = snapshot.catalog.route(chat.asked, inbound.caller)
     decision, ticket = await choose(inbound.id, chat, route, inbound.caller, snapshot, services)
+    if route.explore and not chat.wishes.dry_run:
+        ticket = await services.labels.drawn(ticket)
+        decision = ticket.decision
     services.on_decision(ticket.id, inbound.caller, decision)
     if chat.wishes.dry_run:
         await _dry_run(ticket, reply)
@@ -48,8 +52,14 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     async with services.gate.admit(inbound.caller, ticket.id, tokens_of(decision.plans[0])) as admission:
         began = inbound.began + services.clock.seconds() - asked
         attempts = Attempts(inbound.caller, admission, services, began)
-        call = partial(attempts.run, ticket, ask=partial(_ask, attempts, ticket, snapshot))
+        call = partial(_call, attempts, ticket, inbound.raw, partial(_ask, attempts, ticket, snapshot))
         await services.cache.answer(ticket, inbound.headers, reply, call)
+
+
+async def _call(attempts: Attempts, ticket: Ticket, raw: bytes, ask: Ask, reply: Reply) -> None:
+    """Make a request's calls, its answer being kept for its labels where its route has any."""
+    with attempts.services.labels.around(ticket, raw, reply) as way:
+        await attempts.run(ticket, way, ask)
 
 
 async def _ask(attempts: Attempts, judged: Ticket, snapshot: Snapshot, name: str, raw: bytes) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from router.core.catalog import Model
 from router.core.limits import FOREVER
-from router.core.policy import Plan
+from router.core.plan import Plan
 from router.core.prices import FREE_FIRST, Quota, Unpriced
 from router.core.usage import Usage
 from router.stores.ports import FreeSpan, Ledger

@@ -13,6 +13,7 @@ from router.gate import Gate
 from router.grants import Grants
 from router.habits import Habits
 from router.hedge import Hedges
+from router.labels import Labelling, Unlabelled
 from router.relay import Reach
 from router.settlement import Settlement
 from router.tokenizer import Tokenizer
@@ -36,6 +37,7 @@ class Services:
     on_decision: Callable[[str, Caller, Decision], None]
     on_fallback: Callable[[str, str, str], None]
     on_overhead: Callable[[float], None]
+    labels: Labelling = field(default_factory=Unlabelled)
     reach: Reach = field(init=False)
     hedges: Hedges = field(init=False)
     cascades: Cascades = field(init=False)

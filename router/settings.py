@@ -5,7 +5,6 @@ checked where the snapshot is compiled. Either way every problem is reported at 
 """
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -14,57 +13,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from router.core.catalog import UNLIMITED, CacheRule, DialectName, RateLimits, Tier
-from router.core.checks import EVERY, Check
+from router.core.catalog import UNLIMITED, DialectName, RateLimits, Tier
 from router.core.currency import ExchangeRates
-from router.core.limits import Period
-from router.core.money import Rate, amount_nano
+from router.core.money import Rate
+from router.fields import Currency, KeyName, Name, Quality, Seconds, SecondsOrNone, seconds
 from router.pricebook import problems_of
 from router.priceentry import Amount, PriceSettings, Strict, instant
+from router.routesettings import BudgetSettings, RouteSettings
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?b|b)?", re.IGNORECASE)
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-CAPABILITIES = ("tools", "images", "json_schema", "audio")
-
-
-def _seconds(value: Any) -> Any:
-    """5, "5s", "500ms", "2m", "1h"."""
-    if isinstance(value, str):
-        found = _DURATION.fullmatch(value.strip())
-        if not found:
-            raise ValueError("a duration is written 500ms, 5s, 2m or 1h")
-        return float(found[1]) * _SECONDS[found[2]]
-    return value
-
-
-def _size(value: Any) -> Any:
-    """1000, "64MiB", "500 kB"."""
-    if isinstance(value, str):
-        found = _BYTES.fullmatch(value.strip())
-        if not found:
-            raise ValueError("a size is written 500kB, 64MiB or 1GiB, or as a number of bytes")
-        return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
-    return value
-
-
-def _money(value: Any) -> int:
-    """An amount as nano-units; exact, from a number or a string."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("an amount is a number or a string")  # noqa: TRY004 (pydantic turns ValueErrors into problems)
-    return amount_nano(value)
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-SecondsOrNone = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-Money = Annotated[int, BeforeValidator(_money)]
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-Quality = Annotated[float, Field(ge=0, le=1)]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s|,]+$")]
-KeyName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s|,/]+$")]
 
 
 class ServerSettings(Strict):
@@ -81,7 +37,7 @@ class ServerSettings(Strict):
     budget_wait: Seconds = 5.0
     rate_wait: SecondsOrNone = 2.0
     drain: Seconds = 30.0
-    notice: Annotated[float, BeforeValidator(_seconds), Field(ge=0)] = 0.0
+    notice: Annotated[float, BeforeValidator(seconds), Field(ge=0)] = 0.0
     reload_every: Seconds = 2.0
     http_client: Literal["lean", "aiohttp"] = "lean"
 
@@ -153,81 +109,6 @@ class ModelSettings(Strict):
     limits: LimitSettings = LimitSettings()
 
 
-class HedgeSettings(Strict):
-    percentile: float = Field(default=95, ge=50, lt=100)
-    share: float = Field(default=0.05, gt=0, le=0.5)
-
-
-class CheckerSettings(Strict):
-    webhook: str | None = Field(default=None, pattern="^https?://")
-    python: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
-    timeout: float = Field(default=10, gt=0, le=600)
-
-    @model_validator(mode="after")
-    def _is_one(self) -> "CheckerSettings":
-        if (self.webhook is None) == (self.python is None):
-            raise ValueError("give either `webhook` or `python`")
-        return self
-
-
-class CascadeSettings(Strict):
-    when_ratio: float = Field(default=10, ge=1)
-    checks: list[Check] = Field(default_factory=lambda: list(EVERY))
-    checker: CheckerSettings | None = None
-    judge: str | None = None
-    at_least: float = Field(default=0.5, ge=0, le=1)
-
-
-class CacheSettings(Strict):
-    ttl: Seconds = 3600.0
-    max_bytes: Size = 64 * 2**20
-    max_answer_bytes: Size = 2**20
-    max_store_bytes: Size = 0
-    any_temperature: bool = False
-    tools: bool = False
-
-    @property
-    def rule(self) -> CacheRule:
-        return CacheRule(
-            self.ttl, self.max_bytes, self.max_answer_bytes, self.max_store_bytes, self.any_temperature, self.tools
-        )
-
-
-class RouteSettings(Strict):
-    tiers: list[Tier] = Field(default_factory=list)
-    models: list[str] = Field(default_factory=list)
-    quality: Quality | None = None
-    max_output_tokens: int | None = Field(default=None, gt=0)
-    min_output_tokens: int = Field(default=1, gt=0)
-    fallback: list[str] = Field(default_factory=list)
-    on_unmet: Literal["flagship", "refuse"] = "flagship"
-    hedge: HedgeSettings | None = None
-    cascade: CascadeSettings | None = None
-    cache: CacheSettings | None = None
-    cache_breakpoints: bool = False
-
-    @field_validator("cache", mode="before")
-    @classmethod
-    def _true_is_enough(cls, value: Any) -> Any:
-        return {} if value is True else None if value is False else value
-
-    @model_validator(mode="after")
-    def _names_something(self) -> "RouteSettings":
-        if not self.tiers and not self.models:
-            raise ValueError("name `tiers` or `models`")
-        return self
-
-
-class BudgetSettings(Strict):
-    limit: Money
-    currency: Currency | None = None
-    per: Period
-    timezone: str = "UTC"
-    on_exceed: Literal["refuse", "allow"] = "refuse"
-    soft: float | None = Field(default=None, gt=0, lt=1)
-    on_soft: Literal["cheap"] = "cheap"
-
-
 class KeySettings(Strict):
     name: KeyName
     value: SecretStr | None = None
@@ -266,6 +147,8 @@ class TeamSettings(Strict):
     budgets: list[BudgetSettings] | None = None
     limits: LimitSettings = LimitSettings()
     weight: float = Field(default=1.0, ge=0.001, le=1000)
+    store_prompts: bool = False
+    retention_days: int = Field(default=30, ge=1, le=3650)
 
 
 class MockSettings(Strict):
@@ -284,6 +167,12 @@ class CheckpointSettings(Strict):
         return (self.key.get_secret_value() or None) if self.key is not None else None
 
 
+class LabelSettings(Strict):
+    file: Path | None = None
+    days: int = Field(default=90, ge=1, le=3650)
+    max_bytes: int = Field(default=256 * 2**20, ge=2**20)
+
+
 class Settings(Strict):
     """The whole file."""
 
@@ -293,6 +182,7 @@ class Settings(Strict):
     currency: Currency = "USD"
     exchange_rates: dict[Currency, list[RateSettings]] = Field(default_factory=dict)
     checkpoints: CheckpointSettings | None = None
+    labels: LabelSettings = LabelSettings()
     prices: list[str] = Field(default_factory=lambda: ["builtin"])
     vendors: dict[Name, VendorSettings] = Field(default_factory=dict)
     models: dict[Name, ModelSettings] = Field(default_factory=dict)
@@ -323,6 +213,10 @@ class Settings(Strict):
     @property
     def store_path(self) -> Path:
         return Path(self.store.removeprefix("sqlite:///"))
+
+    @property
+    def labels_path(self) -> Path:
+        return self.labels.file or self.store_path.with_name(f"{self.store_path.stem}.labels.db")
 
     def rates(self) -> ExchangeRates:
         """The exchange rates into the reporting currency; a date is midnight UTC."""

@@ -28,7 +28,7 @@ from router.core.entry import Attempt, Basis, Entry, Outcome
 from router.core.errors import NotAllowed, Overloaded, RateLimited
 from router.core.failure import UNBILLED, AttemptFailed, Failure, Fault
 from router.core.limits import Budget, BudgetState
-from router.core.policy import Plan, renewed
+from router.core.plan import Plan, renewed
 from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits

@@ -11,7 +11,8 @@ from router.core.entry import Attempt
 from router.core.failure import Failure
 from router.core.limits import Budget, BudgetState
 from router.core.money import Rate
-from router.core.policy import Decision, Plan
+from router.core.plan import Plan
+from router.core.policy import Decision
 from router.core.prices import Unpriced
 from router.core.reading import Reader
 from router.core.usage import Usage
@@ -190,4 +191,5 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
         operation=OPERATIONS[ticket.chat.endpoint],
         prompt_estimate=plan.tokens.tokens,
         prompt_high=plan.tokens.high,
+        propensity=ticket.decision.propensity if number == 1 and plan.model is ticket.decision.plans[0].model else None,
     )

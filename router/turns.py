@@ -16,7 +16,7 @@ from router.core.buckets import Seat
 from router.core.catalog import Caller, Model
 from router.core.failure import Failure, Fault
 from router.core.health import Health, Unwell
-from router.core.policy import Plan
+from router.core.plan import Plan
 from router.core.seats import SOON_S, Need
 from router.waiting import Lines
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from router.clock import Clock
 from router.core.catalog import ChatRequest, Model, Route
 from router.core.entry import Entry
-from router.core.policy import Decision, Plan
+from router.core.plan import Plan
+from router.core.policy import Decision
 from router.core.prefix import LEAST, NOTHING, Prefix, prefix_of
 
 KEPT_S = 290.0  # Anthropic keeps for five minutes from the last use, OpenAI for five to ten; less what a request is under way

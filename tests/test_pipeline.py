@@ -556,3 +556,15 @@ async def test_savings_are_measured_against_the_flagship_and_against_the_best_fi
         ("small", 1_200_000, 1_200_000, 14_000_000),
         ("large", 14_000_000, 14_000_000, 14_000_000),
     ]
+
+
+async def test_a_request_that_only_a_fallback_can_serve_goes_there_where_no_quality_is_needed(tmp_path):
+    changes = {
+        "models": {"small": {"lacks": ["tools"]}},
+        "routes": {"auto": {"tiers": ["cheap"], "fallback": ["large"], "quality": None}},
+    }
+    talk = Conversation(snapshot_of(tmp_path, **changes), answer())
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    reply = await talk.ask(tools=tools)
+    assert reply.headers["x-farebox-model"] == "large"
+    assert reply.headers["x-farebox-reason"] == "fallback: none of the route's own models can serve it"

@@ -10,7 +10,8 @@ from aiohttp import web
 from router.admin.logins import Logins
 from router.api import FAREBOX, show
 from router.app import Farebox
-from router.auth import presented
+from router.auth import identify, presented
+from router.core.catalog import Caller
 from router.core.errors import BadKey, InvalidRequest, NotAllowed, Overloaded, RouterError
 from router.settings import hash_key
 from router.stores.ports import StoreDown
@@ -28,6 +29,7 @@ PRIVATE = {
 }
 
 Call = Callable[[Farebox, web.Request], Awaitable[web.Response]]
+TeamCall = Callable[[Farebox, web.Request, Caller | None], Awaitable[web.Response]]
 
 
 class Conflict(RouterError):
@@ -64,10 +66,29 @@ def require_admin(farebox: Farebox, request: web.Request) -> None:
 def guarded(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
     """The handler of one admin call: the key first, and every failure in OpenAI's shape."""
 
+    async def admin(farebox: Farebox, request: web.Request) -> web.Response:
+        require_admin(farebox, request)
+        return await call(farebox, request)
+
+    return _told(admin)
+
+
+def guarded_for_teams(call: TeamCall) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The same for a call that a team's own key may make too; it is told whose, or None for the admin's."""
+
+    async def anybody(farebox: Farebox, request: web.Request) -> web.Response:
+        if hash_key(presented(request.headers)) in farebox.callers:
+            return await call(farebox, request, identify(request.headers, farebox.callers, farebox.clock.now()))
+        require_admin(farebox, request)
+        return await call(farebox, request, None)
+
+    return _told(anybody)
+
+
+def _told(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         farebox = request.app[FAREBOX]
         try:
-            require_admin(farebox, request)
             response = await call(farebox, request)
         except RouterError as error:
             response = show(error)

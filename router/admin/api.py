@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from router.admin import query, spend
-from router.admin.access import Conflict, guarded
+from router.admin import feedback, listed, query, spend
+from router.admin.access import Conflict, guarded, guarded_for_teams
 from router.api import json
 from router.app import Farebox
 from router.core import jsonio
@@ -107,7 +107,9 @@ async def reload(farebox: Farebox, request: web.Request) -> web.Response:
 
 async def prices(farebox: Farebox, request: web.Request) -> web.Response:
     query.only(request, ())
-    return json({"object": "list", "at": iso(farebox.clock.now()), "data": farebox.prices()})
+    return json(
+        {"object": "list", "at": iso(farebox.clock.now()), "data": listed.prices(farebox.snapshot, farebox.clock.now())}
+    )
 
 
 # Keys
@@ -221,6 +223,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{at}/decisions/{{id}}", guarded(decision)),
         web.post(f"{at}/reload", guarded(reload)),
         web.get(f"{at}/prices", guarded(prices)),
+        web.post(f"{at}/feedback", guarded_for_teams(feedback.give)),
         web.get(f"{at}/keys", guarded(keys)),
         web.post(f"{at}/keys", guarded(make_key)),
         web.delete(f"{at}/keys/{{id}}", guarded(revoke_key)),

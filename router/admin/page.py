@@ -11,6 +11,7 @@ from aiohttp import web
 
 from router import __version__
 from router.admin import access, view
+from router.admin.listed import prices
 from router.admin.logins import LOGIN_S
 from router.admin.tables import Recent
 from router.api import FAREBOX
@@ -64,7 +65,7 @@ async def look(farebox: Farebox, request: web.Request) -> view.View:
         budgets=farebox.budgets(),
         totals=totals,
         recent=await _recent(farebox),
-        prices=farebox.prices(),
+        prices=prices(farebox.snapshot, farebox.clock.now()),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from router.core.cascade import Cascade
+from router.core.cascade import Cascade, Function, Webhook
 from router.core.errors import InvalidRequest, NoSuchModel, NotAllowed
 from router.core.failure import Fault
 from router.core.limits import Budget
@@ -196,6 +196,16 @@ class CacheRule:
     tools: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Shadowing:
+    """How often a route's requests are asked once more, of the other side's model, and who pays and judges."""
+
+    rate: float
+    budget: Budget
+    checker: Webhook | Function
+    concurrent: int = 8
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """A name that clients ask for, and the models that may serve it."""
@@ -212,6 +222,9 @@ class Route:
     cascade: Cascade | None = None
     cache: CacheRule | None = None
     breakpoints: bool = False  # whether Anthropic's are placed where they pay
+    labels: bool = False  # what is asked of it is kept, to be labelled
+    explore: float = 0.0  # the share of requests that go to the other side's model
+    shadow: Shadowing | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

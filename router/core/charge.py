@@ -8,7 +8,7 @@ from router.core.entry import Charges
 from router.core.errors import OverBudget
 from router.core.limits import BudgetState, moment
 from router.core.money import PICO_PER_NANO, Rate, nano_from_pico, show
-from router.core.policy import Plan, shrunk
+from router.core.plan import Plan, shrunk
 from router.core.prices import Facts, Price, Unpriced, charge_pico_with_free
 from router.core.usage import Usage
 

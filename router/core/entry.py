@@ -16,6 +16,9 @@ from router.core.usage import Usage
 Outcome = Literal["ok", "error", "cut", "left", "abandoned"]
 Basis = Literal["reported", "vendor_cost", "estimated"]
 
+SHADOW = "shadow"
+"""The team of attempts that nobody asked for: see `router/shadow.py`."""
+
 Charges = tuple[tuple[str, int, int], ...]
 """(account, start of its window in microseconds, nano-units of the account's currency)"""
 
@@ -47,6 +50,7 @@ class Attempt:
     operation: str = "chat"  # as OpenTelemetry names it; for metrics, not part of the row
     prompt_estimate: int | None = None  # what the prompt was estimated at, in tokens
     prompt_high: int | None = None  # the most that it was held for, in tokens
+    propensity: float | None = None  # with which its model was drawn; None: nothing was drawn
     held_fixed: int | None = None  # as `held_flagship`, at the one model that would do for everything
 
     @property
@@ -111,6 +115,7 @@ def abandoned(attempt: Attempt) -> Entry:
         flagship_cost=attempt.held_flagship,
         charges=attempt.holds,
         fixed_cost=attempt.held_fixed,
+        final=attempt.team != SHADOW,  # which no client asked for
     )
 
 
@@ -150,4 +155,5 @@ def row(entry: Entry) -> dict[str, Any]:
         "vendor_id": entry.vendor_id,
         "list_cost": None if entry.list_cost is None else show(entry.list_cost),
         "fixed_cost": None if entry.fixed_cost is None else show(entry.fixed_cost),
+        "propensity": attempt.propensity,
     }

@@ -4,56 +4,16 @@
 asks nobody: price, estimate and habits are arguments, so a decision can be replayed and explained.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
 from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
 from router.core.health import Unwell
-from router.core.money import Rate, nano_from_pico, show
-from router.core.prices import Facts, Price, Quota, Unpriced, charge_pico_with_free
-from router.core.tokens import Estimate, Learnt, Measure, estimate
-from router.core.usage import Usage
-
-DEFAULT_OUTPUT_CAP = 4096  # what an answer may come to where neither the client, the route nor the price book says
-DEFAULT_EXPECTED_OUTPUT = 256  # an ordinary chat answer, until the route's own habit is known
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """One attempt as it would be made: whom to ask, at what price, with what output cap. Amounts are in pico-units of the
-    price's currency unless they say otherwise.
-    """
-
-    model: Model
-    price: Price
-    facts: Facts
-    tokens: Estimate
-    output_cap: int  # per choice
-    choices: int
-    capped_by: str  # "client", "route", "model", "window", "default", "max_cost" or "budget": who set the cap
-    input_pico: int  # most that the prompt can cost
-    per_output_pico: int  # most that an output token can cost
-    expected_nano: int  # expected cost in nano-units of the reporting currency
-    expected_output: int  # per choice
-    likely_output: int | None = None  # per choice: an answer is not likely to be longer; None: nobody knows
-    expected_cached: int = 0  # of the prompt's tokens, those that it is expected to read from its cache
-    warm_nano: int = 0  # how much less that is expected to cost, in `expected_nano` already
-
-    @property
-    def bound_pico(self) -> int:
-        """The most that this attempt can cost if the vendor honours the cap."""
-        return self.input_pico + self.per_output_pico * self.output_cap * self.choices
-
-    def holds_at(self, at: int) -> bool:
-        """Whether it is made at the price of this instant: a retry may begin, or money be waited for, past a change."""
-        try:
-            return self.model.timeline.at(at) is self.price
-        except Unpriced:
-            return False
-
-    def bound_usage(self) -> Usage:
-        return Usage(input_fresh=self.tokens.high, output_text=self.output_cap * self.choices)
+from router.core.money import Rate
+from router.core.plan import Market, Plan, cold, plan_of
+from router.core.prices import Price, Unpriced
+from router.core.tokens import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +25,8 @@ class Verdict:
     plan: Plan | None = None
     unwell: Unwell | None = None
     """Why it is tried last, if it is."""
+    plain: bool = False
+    """Whether it was passed over for its quality alone, and could serve the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +58,8 @@ class Decision:
     """The other measure of savings: the one model of the route that everything could be sent to for the same quality."""
     judged: Judged | None = None  # where a certified promise chose
     below: tuple[Plan, ...] = ()  # could serve it too, and are not known to be good enough: for a cascade
-
-
-def _nothing_known(_route: str) -> int | None:
-    return None
-
-
-def _all_well(_model: Model) -> Unwell | None:
-    return None
-
-
-def _all_cold(_model: Model, _tokens: int) -> int:
-    return 0
-
-
-def _nothing_free(_model: Model, _quota: Quota, _at: int) -> int:
-    return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What prices and habits look like to one decision."""
-
-    at: int
-    rates: Mapping[str, Rate]  # currency → reporting currency, at this instant
-    expected_output: Callable[[str], int | None]  # route → tokens an answer usually has
-    learnt: Callable[
-        [Model, bool, bool], Learnt | None
-    ]  # (model, CJK?, tools?) → what its bills have taught of its count
-    free_left: Callable[[Model, Quota, int], int] = _nothing_free  # what is left of a free quota, in its unit
-    unwell: Callable[[Model], Unwell | None] = _all_well  # why a model cannot be asked for now
-    likely_output: Callable[[str], int | None] = _nothing_known  # route → tokens beyond which an answer seldom goes
-    warm: Callable[[Model, int], int] = _all_cold  # (model, the prompt's tokens) → those of them that are in its cache
+    propensity: float | None = None  # with which the first plan was drawn; None: nothing was
+    explored: bool = False  # the draw has put another than the policy's choice first
 
 
 def decide(
@@ -167,7 +99,7 @@ def decide(
         if not lost and soft and candidate.model.tier not in {Tier.CHEAP, Tier.FREE}:
             lost = soft
         if not lost:
-            plan, lost = _plan(chat, route, candidate.model, measure, market)
+            plan, lost = plan_of(chat, route, candidate.model, measure, market)
         verdicts.append(Verdict(candidate.model, lost, plan, None if lost else market.unwell(candidate.model)))
         if plan is not None and not lost:
             able.append(plan)
@@ -185,7 +117,7 @@ def decide(
     if not fit:
         chosen, reason = _unmet(route, own or able, need)
     spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
-    if chosen[0].warm_nano and min(chosen, key=_cold) is not chosen[0]:
+    if chosen[0].warm_nano and min(chosen, key=cold) is not chosen[0]:
         reason = f"{reason}; the beginning of the prompt is in the cache of {chosen[0].model.name}"
     plans = (*chosen, *spare)
     if unwell := {id(verdict.model) for verdict in verdicts if verdict.unwell is not None}:
@@ -222,122 +154,6 @@ def _meets(model: Model, need: float | None) -> bool:
     return not need or (model.quality is not None and model.quality >= need)
 
 
-def _plan(chat: ChatRequest, route: Route, model: Model, measure: Measure, market: Market) -> tuple[Plan | None, str]:
-    """The attempt that this model would be, or why it cannot be made."""
-    learnt = market.learnt(model, measure.cjk, measure.prompt.tools)
-    tokens = estimate(measure, model.counting, learnt)
-    if measure.prompt.unseen:
-        if model.context_window is None:
-            return None, "the vendor adds to its prompt what is not seen here, and its window is not known: no bound"
-        tokens = tokens._replace(high=max(tokens.high, model.context_window), exact=False)
-    if model.context_window is not None and tokens.tokens > model.context_window:
-        return None, f"the prompt of about {tokens.tokens} tokens does not fit its window of {model.context_window}"
-    cap, capped_by = _cap(chat, route, model, tokens)
-    facts = Facts(market.at, tokens.tokens, 0, chat.thinking, chat.service_tier)
-    try:
-        price = model.timeline.at(market.at)
-        input_pico, per_output = price.bounds_pico(tokens.low, tokens.high, cap, facts.service_tier)
-        habit = market.expected_output(route.name)
-        expected = 0 if not cap else max(1, min(cap, DEFAULT_EXPECTED_OUTPUT if habit is None else habit))
-        free = market.free_left(model, price.quota, market.at) if price.quota else 0
-        cached = min(tokens.tokens, market.warm(model, tokens.tokens))
-        expected_pico = cold_pico = _expected_pico(price, facts, expected * chat.choices, free)
-        if cached and not free:
-            expected_pico = _expected_pico(price, facts, expected * chat.choices, 0, cached)
-    except Unpriced as error:
-        return None, f"unpriced: {error}"
-    rate = market.rates.get(price.currency)
-    if rate is None:
-        return None, f"unpriced: no exchange rate for {price.currency}"
-    plan = Plan(
-        model=model,
-        price=price,
-        facts=facts,
-        tokens=tokens,
-        output_cap=cap,
-        choices=chat.choices,
-        capped_by=capped_by,
-        input_pico=input_pico,
-        per_output_pico=per_output,
-        expected_nano=nano_from_pico(expected_pico, rate),
-        expected_output=expected,
-        likely_output=market.likely_output(route.name),
-        expected_cached=cached,
-        warm_nano=nano_from_pico(cold_pico, rate) - nano_from_pico(expected_pico, rate),
-    )
-    most = chat.wishes.max_cost
-    if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
-        return _within(plan, most, rate)
-    return plan, ""
-
-
-def _cold(plan: Plan) -> int:
-    """What it is expected to cost if nothing is in its cache."""
-    return plan.expected_nano + plan.warm_nano
-
-
-def _expected_pico(price: Price, facts: Facts, output: int, free: int, cached: int = 0) -> int:
-    """What an answer of this length would cost, with so much of the price's free quota left or so many tokens in the
-    vendor's cache.
-    """
-    if cached:
-        usage = Usage(input_fresh=facts.input_tokens - cached, cache_read=cached, output_text=output)
-        return price.cost_pico(usage, replace(facts, output_tokens=output))
-    if free and price.quota is not None:
-        usage = Usage(input_fresh=facts.input_tokens, output_text=output)
-        whole = price.quota.unit == "requests"
-        return 0 if whole else charge_pico_with_free(price, usage, replace(facts, output_tokens=output), free)
-    flat = price.flat if facts.service_tier is None else None
-    if flat is not None and flat.by_token_alone:  # both are known: the usual case, without detours
-        return facts.input_tokens * (flat.input or 0) + output * (flat.output or 0)
-    usage = Usage(input_fresh=facts.input_tokens, output_text=output)
-    return price.cost_pico(usage, replace(facts, output_tokens=output))
-
-
-def _cap(chat: ChatRequest, route: Route, model: Model, tokens: Estimate) -> tuple[int, str]:
-    """The most output tokens per choice, and who says so."""
-    if chat.endpoint == "embeddings":
-        return 0, "client"
-    limits = [(chat.output_cap, "client"), (route.max_output_tokens, "route"), (model.max_output, "model")]
-    if model.context_window is not None and chat.output_cap is None:
-        limits.append((max(1, model.context_window - tokens.high), "window"))
-    known = [(cap, who) for cap, who in limits if cap is not None]
-    if all(who == "window" for _, who in known):
-        known.append((DEFAULT_OUTPUT_CAP, "default"))
-    return min(known, key=lambda item: item[0])
-
-
-def _within(plan: Plan, most: int, rate: Rate) -> tuple[Plan | None, str]:
-    """The plan made smaller so that it cannot cost more than `most` nano-units of the reporting currency."""
-    bound = show(nano_from_pico(plan.bound_pico, rate))
-    if plan.capped_by != "client" and plan.per_output_pico:
-        pico = most * 1000 * rate.denominator // rate.numerator
-        cap = (pico - plan.input_pico) // (plan.per_output_pico * plan.choices)
-        if cap >= 1:
-            return shrunk(plan, cap, "max_cost"), ""
-    return plan, f"could cost up to {bound}, above max_cost {show(most)}"
-
-
-def shrunk(plan: Plan, cap: int, who: str) -> Plan:
-    """The same attempt with a lower output cap."""
-    return replace(plan, output_cap=cap, capped_by=who, expected_output=min(plan.expected_output, cap))
-
-
-def renewed(plans: Sequence[Plan], at: int) -> tuple[Plan, ...]:
-    """The same attempts at the prices of a later instant, and without those that have none then."""
-    out = []
-    for plan in plans:
-        facts, tokens = replace(plan.facts, at=at), plan.tokens
-        try:
-            price = plan.model.timeline.at(at)
-            most = price.bounds_pico(tokens.low, tokens.high, plan.output_cap, facts.service_tier)
-        except Unpriced:
-            continue
-        if price.currency == plan.price.currency:  # whose exchange rate is known
-            out.append(replace(plan, price=price, facts=facts, input_pico=most[0], per_output_pico=most[1]))
-    return tuple(out)
-
-
 def _why(route: Route, fit: list[Plan], need: float | None) -> str:
     if route.pinned:
         return "named"
@@ -348,6 +164,8 @@ def _why(route: Route, fit: list[Plan], need: float | None) -> str:
 
 def _unmet(route: Route, able: list[Plan], need: float | None) -> tuple[list[Plan], str]:
     """Nobody is known to be good enough: the flagships, or the best there is."""
+    if not need:
+        return [], "fallback: none of the route's own models can serve it"
     if route.on_unmet == "refuse":
         raise InvalidRequest(f"no model of route {route.name!r} is known to meet quality {need:g}", param="quality")
     flagships = [plan for plan in able if plan.model.tier is Tier.FLAGSHIP]
@@ -370,7 +188,7 @@ def _too_plain(verdict: Verdict, need: float | None, judged: Judged | None) -> V
         return replace(verdict, lost=said)
     quality = verdict.model.quality
     said = "its quality is not configured" if quality is None else f"quality {quality:g}"
-    return replace(verdict, lost=f"{said}, {need or 0:g} is needed")
+    return replace(verdict, lost=f"{said}, {need or 0:g} is needed", plain=True)
 
 
 def _cheapest(route: Route, market: Market, counts: Callable[[Model], bool]) -> tuple[Model, Price] | None:

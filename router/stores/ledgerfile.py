@@ -87,7 +87,7 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
         orjson.dumps(dict(a.tags)).decode() if a.tags else "{}", int(entry.final), entry.first_byte_ms, entry.total_ms,
         u.input_audio, u.input_image, u.input_prepaid, u.output_audio, u.output_image, u.output_rejected,
         u.output_prepaid, u.searches, u.images, entry.list_cost, entry.service_tier, entry.free_tokens,
-        a.prompt_estimate, a.prompt_high, entry.vendor_id, entry.fixed_cost,
+        a.prompt_estimate, a.prompt_high, entry.vendor_id, entry.fixed_cost, a.propensity,
     )  # fmt: skip
 
 

@@ -88,6 +88,10 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE totals ADD COLUMN fixed_cost INTEGER NOT NULL DEFAULT 0;
     UPDATE totals SET fixed_cost = cost;
     """,
+    # 5: the probability with which a model was drawn, where a route explores
+    """
+    ALTER TABLE ledger ADD COLUMN propensity REAL;
+    """,
 )
 VERSION = len(STEPS)
 
@@ -101,7 +105,7 @@ _FIRST = (
 _LATER = (
     "input_audio", "input_image", "input_prepaid", "output_audio", "output_image", "output_rejected", "output_prepaid",
     "searches", "images", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
-    "vendor_id", "fixed_cost",
+    "vendor_id", "fixed_cost", "propensity",
 )  # fmt: skip
 # The ledger's columns as they are inserted and hashed, in order; `seq` and `hash` come from the ledger itself.
 COLUMNS = (*_FIRST, *_LATER)

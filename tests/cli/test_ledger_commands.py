@@ -29,7 +29,7 @@ def exported(run, *options):
 
 MORE = {
     "flagship_cost", "final", "list_cost", "service_tier", "free_tokens", "prompt_estimate", "prompt_high",
-    "vendor_id", "fixed_cost",
+    "vendor_id", "fixed_cost", "propensity",
 }  # fmt: skip
 
 

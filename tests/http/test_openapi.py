@@ -123,6 +123,10 @@ async def test_answers_about_real_traffic_are_as_the_document_says(running, demo
     assert (await check("GET", "/admin/v1/budgets"))["data"]
     assert (await check("GET", "/admin/v1/prices"))["data"]
     assert (await check("GET", f"/admin/v1/decisions/{request_id}"))["candidates"]
+    await check("POST", "/admin/v1/feedback", json={"request_id": request_id, "label": "good"})
+    await check("POST", "/admin/v1/feedback", json=[{"request_id": request_id, "score": 0.5, "source": "judge"}])
+    await check("POST", "/admin/v1/feedback", 404, json={"request_id": "fb-nobody", "score": 1})
+    await check("POST", "/admin/v1/feedback", 400, json={"request_id": request_id, "score": 2})
     made = await check("POST", "/admin/v1/keys", 201, json={"team": "search", "name": "x", "expires": "2030-01-01"})
     assert len((await check("GET", "/admin/v1/keys"))["data"]) > 1
     await check("DELETE", f"/admin/v1/keys/{made['id']}")

@@ -117,7 +117,7 @@ def mixed(old):
             await ledger.close(entry(5))
             known = Usage(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
             more = {"list_cost": 1, "service_tier": "flex", "free_tokens": 2, "prompt_estimate": 3, "prompt_high": 4}
-            more |= {"vendor_id": "answer-6", "fixed_cost": 5}
+            more |= {"vendor_id": "answer-6", "fixed_cost": 5, "propensity": 0.02}
             await ledger.close(entry(6, usage=known, **more))
 
     asyncio.run(go_on())

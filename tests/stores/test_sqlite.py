@@ -30,7 +30,7 @@ async def test_a_row_is_exported_with_exactly_the_fields_of_the_contract(path):
         "cost": "0.0000003", "currency": "USD", "vendor_cost": "0.0000021", "vendor_currency": "CNY",
         "flagship_cost": "0.000003", "held": "0.0000005", "price": "USD 1/2", "reason": "cheapest of 1", "tags": {},
         "final": True, "first_byte_ms": 12, "total_ms": 34, "prompt_estimate": None, "prompt_high": None, "vendor_id": None,
-        "fixed_cost": None,
+        "fixed_cost": None, "propensity": None,
         "service_tier": None, "free_tokens": None, "list_cost": None, "hash": row["hash"],
     }  # fmt: skip
     assert len(row["hash"]) == 64
