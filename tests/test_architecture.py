@@ -18,6 +18,7 @@ LAYERS = {
     "dialects": (CORE | {"dialects"}, set()),
     "vendors": (CORE | {"vendors"}, set()),
     "stores": (CORE | {"stores"}, {"orjson"}),
+    "quality": ({"quality"}, {"numpy"}),
     "clock": (set(), set()),
     "resources": (set(), set()),
     "habits": (CORE | {"stores"}, set()),

@@ -16,8 +16,8 @@ COMMANDS = {
     "prices": ("prices", "Look into the price book."),
     "report": ("report", "Spend, tokens and savings from the ledger."),
     "ledger": ("ledger", "Export the ledger, prove it, hold invoices to it."),
-    "quality": ("quality", "What live traffic tells of how good answers are."),
     "keys": ("keys", "Create, list and revoke keys."),
+    "quality": ("quality", "Learn what is good enough, measure it, certify it."),
     "migrate": ("migrate", "Bring the store to this version's schema."),
 }
 
