@@ -26,6 +26,7 @@ from router.lean import LeanUpstream
 from router.lending import Borrowed, Lender
 from router.logs import observe as log_entry
 from router.metrics import Metrics
+from router.promises import Promises
 from router.room import Room
 from router.services import Services
 from router.settlement import Settlement
@@ -82,6 +83,7 @@ class Farebox:
     leaving: bool = False  # what comes is still served, and nothing more is to be sent here
     lender: Lender = field(init=False)
     labels: Labels = field(init=False)
+    promises: Promises = field(init=False)
     _given: bool = False  # the store, to another process
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -109,12 +111,14 @@ class Farebox:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
+        self.promises = Promises(self.ledger.path.with_name(f"{self.ledger.path.name}.promises"))
+        self.labels.observers.append(lambda label: self.promises.observe(self.snapshot.promised, label))
         self.metrics.registry.register(LabelMetrics(self.labels))
         self.services = Services(
             self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, health,
             Turns(health, self.clock, server.rate_wait), self.clock,
             on_decision=self._keep, on_fallback=self._fell_back, on_overhead=self.metrics.overhead.observe,
-            labels=self.labels,
+            labels=self.labels, promises=self.promises,
         )  # fmt: skip
         self.services.cache.store = AnswerFile(self.ledger.path.with_name(f"{self.ledger.path.name}.answers"))
         self.labels.begin(self.services.turns, self.services.reach, self.room)
@@ -220,6 +224,7 @@ class Farebox:
         await self.ledger.stop()
         self.recorder.stop()
         await self.labels.stop()
+        self.promises.keep()
         self.tokenizer.close()
 
     def _own(self, work: Any) -> asyncio.Task[None]:
@@ -355,6 +360,7 @@ class Farebox:
             self.snapshot, self.clock.now(), self.budgets(), self.room.in_flight, self.ledger.lag(self.clock.seconds()),
             self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
             {"team": self.gate.lines.count(), "vendor": self.services.turns.lines.count()}, self.room.cut, self.recorder.down, self.recorder.let_through, self.services.cascades.outcomes,
+            tuple(self.promises.standings(self.snapshot.promised, self.snapshot.catalog, self.clock.now())),
         )  # fmt: skip
 
     def _open_breakers(self) -> dict[tuple[str, str], bool]:

@@ -36,6 +36,7 @@ from router.dialects import DIALECTS
 from router.dialects.sent import is_formed
 from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
 from router.priceentry import Place, PriceSettings
+from router.promised import Promised, read_promised
 from router.routesettings import BudgetSettings, CascadeSettings, CheckerSettings, ShadowSettings
 from router.settings import ModelSettings, Settings
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
@@ -251,6 +252,32 @@ class Compiler:
             if name not in self.settings.models:
                 self.problem((*key, i), f"{name!r} is not under `models`")
         return [models[name] for name in names if name in models]
+
+    def promised(self, folder: Path, routes: Mapping[str, Route]) -> Promised | None:
+        """The quality model and the certificates that the configuration names."""
+        told = self.settings.quality
+        if told is None:
+            return None
+        try:
+            found = read_promised(folder / told.model, folder / told.certificates)
+        except ValueError as error:
+            self.problem(("quality",), str(error))
+            return None
+        for certificate in found.certificates.values():
+            if certificate.artefact != found.model.hash:
+                why = "was made with another quality model, so it is not used; calibrate anew"
+            elif certificate.route and certificate.route not in routes:
+                why = "is for a route that there is not"
+            elif missing := {certificate.flagship, *certificate.models} - self.settings.models.keys():
+                why = f"names models that are not configured: {', '.join(sorted(missing))}"
+            else:
+                continue
+            self.warnings.append(
+                self.file.problem(
+                    ("quality", "certificates"), f"the certificate of {certificate.route or 'all routes'} {why}"
+                )
+            )
+        return found
 
     # Teams, keys and budgets
 

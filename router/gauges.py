@@ -11,6 +11,7 @@ from router.core.entry import SHADOW
 from router.core.limits import MICROS, BudgetState
 from router.core.money import NANO
 from router.core.prices import Unpriced
+from router.promises import PromiseState
 from router.quotas import Standing
 from router.snapshot import Snapshot
 
@@ -34,6 +35,7 @@ class Now:
     store_down: bool = False
     journalled: Mapping[str, int] = field(default_factory=dict)  # attempts that began without the ledger, by team
     cascades: Mapping[tuple[str, ...], int] = field(default_factory=dict)  # (route, outcome) → cheap answers looked at
+    promises: Iterable[PromiseState] = ()
 
 
 class Known:
@@ -64,6 +66,7 @@ def gauges(now: Now, known: "Known") -> Iterator[Metric]:
     yield _breakers(now)
     yield _free(now)
     yield from _learnt(now)
+    yield from _promises(now)
     yield GaugeMetricFamily("farebox_in_flight", "Requests being served", value=now.in_flight)
     waiting = GaugeMetricFamily("farebox_waiting", "Requests in line for a rate limit", labels=["limit"])
     for limit, count in now.waiting.items():
@@ -132,6 +135,29 @@ def _budget_gauges(now: Now) -> Iterator[Metric]:
         if state.budget.per != "total":
             families["resets_seconds"].add_metric(key, (state.ends - now.at) / MICROS)
     yield from families.values()
+
+
+def _promises(now: Now) -> Iterator[Metric]:
+    """What is promised of each route, to each team that may ask it; nothing once the promise is broken."""
+    bound = GaugeMetricFamily(
+        "farebox_quality_bound", "Certified least share of the flagship's quality", labels=("route", "team")
+    )
+    broken = GaugeMetricFamily(
+        "farebox_quality_broken", "1 once live labels have disproved a promise", labels=("route",)
+    )
+    stale = GaugeMetricFamily("farebox_quality_stale", "1 if a promise had better be made anew", labels=("route",))
+    seen = GaugeMetricFamily("farebox_quality_labels", "Live labels that a promise was held to", labels=("route",))
+    lost = GaugeMetricFamily("farebox_quality_loss", "Mean loss of score of those labels", labels=("route",))
+    for one in now.promises:
+        broken.add_metric([one.route], int(one.broken))
+        stale.add_metric([one.route], int(bool(one.stale)))
+        seen.add_metric([one.route], one.labels)
+        if one.loss is not None:
+            lost.add_metric([one.route], one.loss)
+        for name, team in now.snapshot.teams.items():
+            if not one.broken and (team.routes is None or one.route in team.routes):
+                bound.add_metric([one.route, name], one.certificate.quality)
+    yield from (bound, broken, stale, seen, lost)
 
 
 def _breakers(now: Now) -> Metric:

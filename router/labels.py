@@ -8,10 +8,10 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -52,6 +52,14 @@ class Labelling(Protocol):
         """The scope in which a request is answered; entering it gives the way back to use."""
 
 
+def _features(said: Mapping[str, Any]) -> tuple[bytes, list[float]]:
+    """What of a request a quality model is trained on."""
+    from router.quality.request import request_of  # noqa: PLC0415 (it brings numpy, which few routes need)
+
+    request = request_of(said)
+    return request.places().astype("<u4").tobytes(), request.shape().tolist()
+
+
 def keep_of(settings: Settings) -> Keep:
     """How long and how much a configuration says to keep."""
     told = settings.labels
@@ -76,7 +84,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         settings = self.snapshot().settings
-        self.store = LabelStore(settings.labels_path, self.clock.now, keep=keep_of(settings))
+        self.store = LabelStore(settings.labels_path, self.clock.now, keep=keep_of(settings), features=_features)
         self.settlement.observers.append(self.observe)
 
     # What the pipeline asks for

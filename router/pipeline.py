@@ -15,7 +15,7 @@ from router.core import jsonio
 from router.core.catalog import Caller, ChatRequest, Endpoint, Route, candidates, require_known_vendors
 from router.core.explain import explain
 from router.core.plan import Market
-from router.core.policy import Decision, decide
+from router.core.policy import Decision, decide, need_of
 from router.dialects import cannot, read
 from router.relay import Reply
 from router.services import Services
@@ -94,7 +94,8 @@ async def choose(
         services.habits.likely_output,
         seen.cached,
     )
-    decision = decide(chat, route, caller, considered, measure, market, soft)
+    judge = services.promises.judge(snapshot.promised, chat, route, need_of(chat, route, caller))
+    decision = decide(chat, route, caller, considered, measure, market, soft, judge)
     chat = services.warm.marked(request_id, chat, seen, decision)
     ticket = Ticket(request_id, chat, caller, decision, market.rates, snapshot.rates.reporting)
     return decision, ticket

@@ -14,6 +14,7 @@ from router.grants import Grants
 from router.habits import Habits
 from router.hedge import Hedges
 from router.labels import Labelling, Unlabelled
+from router.promises import Promises
 from router.relay import Reach
 from router.settlement import Settlement
 from router.tokenizer import Tokenizer
@@ -38,6 +39,7 @@ class Services:
     on_fallback: Callable[[str, str, str], None]
     on_overhead: Callable[[float], None]
     labels: Labelling = field(default_factory=Unlabelled)
+    promises: Promises = field(default_factory=Promises)
     reach: Reach = field(init=False)
     hedges: Hedges = field(init=False)
     cascades: Cascades = field(init=False)

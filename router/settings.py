@@ -173,6 +173,11 @@ class LabelSettings(Strict):
     max_bytes: int = Field(default=256 * 2**20, ge=2**20)
 
 
+class QualitySettings(Strict):
+    model: Path
+    certificates: Path
+
+
 class Settings(Strict):
     """The whole file."""
 
@@ -183,6 +188,7 @@ class Settings(Strict):
     exchange_rates: dict[Currency, list[RateSettings]] = Field(default_factory=dict)
     checkpoints: CheckpointSettings | None = None
     labels: LabelSettings = LabelSettings()
+    quality: QualitySettings | None = None
     prices: list[str] = Field(default_factory=lambda: ["builtin"])
     vendors: dict[Name, VendorSettings] = Field(default_factory=dict)
     models: dict[Name, ModelSettings] = Field(default_factory=dict)

@@ -13,6 +13,7 @@ from router.core.catalog import (
 )
 from router.core.currency import ExchangeRates
 from router.core.limits import Budget
+from router.promised import Promised
 from router.settings import Settings, read_leniently
 from router.stores.ports import StoredKey
 from router.yamlfile import BadConfiguration, Problem
@@ -33,6 +34,7 @@ class Snapshot:
     warnings: tuple[Problem, ...] = ()
     path: Path | None = None
     loaded_at: int = 0
+    promised: Promised | None = None
 
     def budgets_by_owner(self) -> Mapping[str, tuple[Budget, ...]]:
         out: dict[str, tuple[Budget, ...]] = {}
@@ -86,6 +88,7 @@ def _compiled(compiler: Compiler, folder: Path, earlier: Sequence[Problem]) -> S
     compiler.read_books(folder)
     models = compiler.models()
     routes = compiler.routes(models)
+    promised = compiler.promised(folder, routes)
     shared = compiler.budgets(settings.budgets, "*", ("budgets",))
     teams, callers = compiler.teams(routes, shared)
     compiler.check_currencies()
@@ -104,4 +107,5 @@ def _compiled(compiler: Compiler, folder: Path, earlier: Sequence[Problem]) -> S
         warnings=tuple(compiler.warnings),
         path=Path(file.name),
         loaded_at=int(datetime.now(UTC).timestamp()),
+        promised=promised,
     )

@@ -35,8 +35,10 @@ LAYERS = {
     "fields": (CORE, {"pydantic"}),
     "routesettings": (CORE | {"fields", "priceentry"}, {"pydantic"}),
     "settings": (CORE | {"fields", "pricebook", "priceentry", "routesettings", "yamlfile"}, {"pydantic"}),
-    "compiler": (PURE | {"", "routesettings", "settings", "pricebook", "priceentry", "yamlfile"}, set()),
-    "snapshot": (CORE | {"compiler", "settings", "stores", "yamlfile"}, set()),
+    "compiler": (PURE | {"promised", "", "routesettings", "settings", "pricebook", "priceentry", "yamlfile"}, set()),
+    "promised": ({"core", "quality"}, set()),
+    "promises": ({"core", "promised", "quality"}, set()),
+    "snapshot": (CORE | {"promised", "compiler", "settings", "stores", "yamlfile"}, set()),
     "checkpoints": (CORE | {"settings", "stores"}, set()),
     "waiting": (CORE | {"clock"}, set()),
     "gate": (CORE | {"clock", "waiting"}, set()),
@@ -44,7 +46,7 @@ LAYERS = {
     "lending": (CORE | {"stores"}, {"orjson"}),
     "room": (CORE | {"clock"}, set()),
     "quotas": (CORE | {"stores"}, set()),
-    "gauges": (CORE | {"quotas", "snapshot"}, {"prometheus_client"}),
+    "gauges": (CORE | {"promises", "quotas", "snapshot"}, {"prometheus_client"}),
     "metrics": (CORE | {"gauges", "snapshot", "stores"}, {"prometheus_client"}),
     "tally": (CORE | {"quotas", "upstream"}, set()),
     "settlement": (CORE | {"clock", "habits", "quotas", "stores", "tally", "tokenizer"}, set()),
@@ -59,6 +61,7 @@ LAYERS = {
     "shadow": (PURE | {"clock", "relay", "settlement", "tally", "turns"}, set()),
     "labels": (
         CORE
+        | {"quality"}
         | {
             "checker",
             "clock",
@@ -77,7 +80,7 @@ LAYERS = {
     "services": (
         CORE
         | {"cascade", "clock", "gate", "grants", "habits", "hedge", "relay", "settlement", "tokenizer", "turns"}
-        | {"labels", "cache", "upstream", "warm"},
+        | {"labels", "promises", "cache", "upstream", "warm"},
         set(),
     ),
     "attempts": (CORE | {"cascade", "gate", "hedge", "relay", "services", "tally", "turns"}, set()),

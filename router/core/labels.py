@@ -56,6 +56,7 @@ class Labelled:
     source: str
     score: float
     loss: float | None  # against a flagship's answer to the same request; None where none has been judged, or it is one
+    served: bool = False  # the policy's own choice, which the client was answered by
     again: bool = field(default=False)
     """Whether this label was told before: its flagship's has come, or its source has thought better of it."""
 
@@ -75,11 +76,12 @@ def shape(chat: ChatRequest, decision: Decision) -> dict[str, Any]:
 
 
 def text_of(chat: ChatRequest) -> str:
-    """The words of a conversation, without its tools."""
+    """The words that the caller wrote, as a quality model reads them: no answers, no results of tools."""
     messages = chat.said.get("messages")
     if chat.endpoint not in COMPARED or not isinstance(messages, list):
         return "\n".join(chat.prompt.texts)
-    return "\n".join(text for message in messages if isinstance(message, dict) for text in _texts(message))
+    written = (m for m in messages if isinstance(m, dict) and m.get("role") in ("system", "developer", "user"))
+    return "\n".join(text for message in written for text in _texts(message))
 
 
 def _texts(message: Mapping[str, Any]) -> Iterable[str]:
@@ -110,7 +112,7 @@ def best(labels: Iterable[Label]) -> dict[str, Label]:
 
 
 def told(
-    route: str, new: Sequence[Label], known: Sequence[Label], before: frozenset[tuple[str, str]]
+    route: str, new: Sequence[Label], known: Sequence[Label], before: frozenset[tuple[str, str]], served: str = ""
 ) -> list[Labelled]:
     """What those who watch are told of one request's new labels.
 
@@ -119,19 +121,21 @@ def told(
         new: labels that have just come.
         known: all labels that there are now, the new ones among them.
         before: (model, source) of those that were there already.
+        served: the model that the policy chose and that answered; "" if there is none.
 
     """
-    out = [_told(route, label, known, again=(label.model, label.source) in before) for label in new]
+    out = [_told(route, label, known, served, again=(label.model, label.source) in before) for label in new]
     if any(label.tier == Tier.FLAGSHIP for label in new):  # those that have waited for it
         fresh = {(label.model, label.source) for label in new}
         waited = [one for one in known if one.tier != Tier.FLAGSHIP and (one.model, one.source) not in fresh]
-        out += [_told(route, label, known, again=True) for label in waited]
+        out += [_told(route, label, known, served, again=True) for label in waited]
     return out
 
 
-def _told(route: str, label: Label, known: Sequence[Label], *, again: bool) -> Labelled:
+def _told(route: str, label: Label, known: Sequence[Label], served: str, *, again: bool) -> Labelled:
     flagships = [one for one in known if one.tier == Tier.FLAGSHIP]
     against = next((one for one in flagships if one.source == label.source), None)
     against = against or min(flagships, key=lambda one: rank(one.source), default=None)
     loss = None if against is None or label.tier == Tier.FLAGSHIP else against.score - label.score
-    return Labelled(label.request_id, route, label.model, label.source, label.score, loss, again)
+    mine = label.model == served
+    return Labelled(label.request_id, route, label.model, label.source, label.score, loss, served=mine, again=again)

@@ -90,7 +90,7 @@ def decide(
         InvalidRequest, NotAllowed: no candidate can serve it, or none has a price.
 
     """
-    need = _need(chat, route, caller)
+    need = need_of(chat, route, caller)
     verdicts: list[Verdict] = []
     able: list[Plan] = []
     for candidate in considered:
@@ -117,7 +117,7 @@ def decide(
     if not fit:
         chosen, reason = _unmet(route, own or able, need)
     spare = [plan for model in route.fallback for plan in able if plan.model is model and plan not in chosen]
-    if chosen[0].warm_nano and min(chosen, key=cold) is not chosen[0]:
+    if chosen and chosen[0].warm_nano and min(chosen, key=cold) is not chosen[0]:
         reason = f"{reason}; the beginning of the prompt is in the cache of {chosen[0].model.name}"
     plans = (*chosen, *spare)
     if unwell := {id(verdict.model) for verdict in verdicts if verdict.unwell is not None}:
@@ -138,7 +138,7 @@ def decide(
     )
 
 
-def _need(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
+def need_of(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
     """The share of flagship quality needed: the request's word beats the team's, which beats the route's. Naming a model
     is a choice already made, so there it asks for nothing.
     """

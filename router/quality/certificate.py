@@ -49,6 +49,9 @@ class Certificate:
     date: str = ""
     artefact: str = ""  # hash of the model
     prices: str = ""  # date of the price book
+    versions: Mapping[str, str] | None = (
+        None  # what the vendors called the models then, where a configuration was given
+    )
     seed: int = 0
 
     @property

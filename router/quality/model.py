@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from router.quality.features import EDGE, ORDERS, PLACES, places
+from router.quality.features import EDGE, ORDERS, PLACES
 from router.quality.request import SHAPE, Request, request_of
 
 MAGIC = b"farebox quality 1\n"
@@ -96,7 +96,7 @@ class Model:
 
     def values(self, request: Request) -> list[float]:
         """The same in the order of `models`."""
-        found = places(request.text)
+        found = request.places()
         size = 1 / sqrt(max(len(found), 1))
         text = (_ONES[: len(found)] @ self._ready.take(found, axis=0)).tolist()
         base = (self.constant + self.shape @ request.shape()).tolist()

@@ -1,6 +1,7 @@
 """A request as the quality model sees it: its text, its shape, and the route that it came by."""
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from router.quality.features import EDGE, clip
+from router.quality.features import EDGE, Places, clip, places
 
 Vector = NDArray[np.float32]
 
@@ -50,9 +51,17 @@ class Request:
     output_cap: int | None = None
     input_tokens: int | None = None  # None: taken from the text's length, as in most labels
     embedding: tuple[float, ...] | None = None
+    pieces: bytes | None = None  # of a text that was not kept, its places, little-endian
+    figures: tuple[float, ...] | None = None  # and its shape
+
+    def places(self) -> Places:
+        """The places of the text's pieces."""
+        return places(self.text) if self.pieces is None else np.frombuffer(self.pieces, "<u4").astype(np.uint32)
 
     def shape(self) -> Vector:
         """The figures of `SHAPE`."""
+        if self.figures is not None:
+            return np.array(self.figures, np.float32)
         raw = np.frombuffer(clip(self.text).encode("utf-8", "replace"), np.uint8)
         counts = np.bincount(raw, minlength=256)
         digits, capitals, foreign, questions, operators, brackets, stops, spaces = (counts @ _KINDS).tolist()
@@ -87,8 +96,8 @@ class Request:
 
     def digest(self) -> int:
         """64 bits that tell this request from others, so that labels of several models find each other."""
-        said = f"{self.route}\0{self.tools}\0{self.schema}\0{self.images}\0{self.text}"
-        return int.from_bytes(blake2b(said.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+        said = f"{self.route}\0{self.tools}\0{self.schema}\0{self.images}\0{self.text}".encode("utf-8", "replace")
+        return int.from_bytes(blake2b(said + (self.pieces or b""), digest_size=8).digest(), "big")
 
 
 def request_of(value: Any, route: str = "") -> Request:
@@ -99,6 +108,8 @@ def request_of(value: Any, route: str = "") -> Request:
         return Request(value, route)
     if not isinstance(value, Mapping):
         raise TypeError(f"a request is a text or an object, not {type(value).__name__}")
+    if isinstance(value.get("features"), str) and "prompt" not in value and "request" not in value:
+        return _kept(value, route)
     body = value.get("request", value)
     if isinstance(body, str):
         body = {"prompt": body}
@@ -119,6 +130,17 @@ def request_of(value: Any, route: str = "") -> Request:
         turns=turns,
         output_cap=cap if isinstance(cap, int) else None,
         embedding=tuple(map(float, vector)) if isinstance(vector, list | tuple) else None,
+    )
+
+
+def _kept(row: Mapping[str, Any], route: str) -> Request:
+    """A request of `farebox quality labels`, whose text was not kept."""
+    shape = row.get("shape") or {}
+    figures = shape.get("figures")
+    if not isinstance(figures, list) or len(figures) != len(SHAPE):
+        raise ValueError("`features` without the figures of their shape; give `prompt`")
+    return Request(
+        "", str(row.get("route") or route), pieces=b64decode(row["features"]), figures=tuple(map(float, figures))
     )
 
 

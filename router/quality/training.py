@@ -9,7 +9,7 @@ import numpy as np
 
 from router.quality.curve import LEVELS, curve, mix
 from router.quality.evaluation import Scored
-from router.quality.features import BITS, ORDERS, places
+from router.quality.features import BITS, ORDERS
 from router.quality.fit import SHAPE_WEIGHT, STRENGTHS, Floats, Spooled, sketched, solve
 from router.quality.labels import Table, labels
 from router.quality.model import Model, Neighbours
@@ -69,7 +69,7 @@ def gather(rows: Iterable[Any], spool: Spool, hold: float = 0.0, told: Told = la
             continue
         row, new = table.add(label, digest)
         if new:
-            spool.add(places(label.request.text))
+            spool.add(label.request.places())
             if row == len(shapes):
                 shapes = np.concatenate((shapes, np.zeros_like(shapes)))
             shapes[row] = label.request.shape()

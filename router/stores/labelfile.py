@@ -123,9 +123,11 @@ def labels_of(connection: sqlite3.Connection, request_id: str) -> list[Label]:
     return [Label(*found) for found in connection.execute(query, (request_id,))]
 
 
-def route_of(connection: sqlite3.Connection, request_id: str) -> str:
-    found = connection.execute("SELECT route FROM requests WHERE id = ?", (request_id,)).fetchone()
-    return found[0] if found else ""
+def route_of(connection: sqlite3.Connection, request_id: str) -> tuple[str, str]:
+    """A request's route, and the model that the policy chose for it and that answered: "" where a draw chose."""
+    query = "SELECT route, CASE WHEN explored THEN '' ELSE model END FROM requests WHERE id = ?"
+    found: tuple[str, str] | None = connection.execute(query, (request_id,)).fetchone()
+    return found or ("", "")
 
 
 # Bounds

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,17 @@ class _Operation:
     loop: asyncio.AbstractEventLoop | None = None
 
 
+Features = Callable[[Mapping[str, Any]], tuple[bytes, list[float]]]
+
+
 class LabelStore:
     """One file of labels.
 
     Args:
         path: where it is, or will be.
         now: microseconds since 1970.
-        features: a text as hashed features, little-endian 32-bit numbers that ascend.
+        features: of a request in the hub's words the hashed pieces of its text, little-endian 32-bit numbers that ascend,
+            and the figures of its shape, as a quality model takes them.
         text: what of a request is scored.
 
     """
@@ -62,7 +66,7 @@ class LabelStore:
         self,
         path: Path,
         now: Callable[[], int],
-        features: Callable[[str], bytes] = lambda _: b"",
+        features: Features = lambda _: (b"", []),
         text: Callable[[ChatRequest], str] = text_of,
         keep: Keep | None = None,
     ) -> None:
@@ -86,7 +90,9 @@ class LabelStore:
 
         def work(connection: sqlite3.Connection) -> None:
             text = self._text(chat)
-            labelfile.write_asked(connection, asked, self.features(text), text if stored else None)
+            pieces, figures = self.features(chat.said)
+            seen = asked if asked.shape is None else replace(asked, shape={**asked.shape, "figures": figures})
+            labelfile.write_asked(connection, seen, pieces, text if stored else None)
 
         return self._offer(_Operation(work, chat.prompt.size, asked.route))
 
@@ -113,7 +119,8 @@ class LabelStore:
             for label in new.values():
                 labelfile.write_label(connection, label)
             known = labelfile.labels_of(connection, name)
-            return told(labelfile.route_of(connection, name), list(new.values()), known, before)
+            route, served = labelfile.route_of(connection, name)
+            return told(route, list(new.values()), known, before, served)
 
         found: list[Labelled] = await self._wait(work)
         return found

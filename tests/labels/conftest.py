@@ -1,7 +1,7 @@
 """A Farebox with a cheap and a flagship model at mock vendors, and what is needed to look at its labels."""
 
 import pytest
-from graded import ADMIN, stand_in
+from graded import ADMIN, features
 from support import KEY
 
 from router.stores.labelfile import reading, rows
@@ -40,7 +40,7 @@ def start(running):
     async def begin(settings, *, draw=0.999, sample=0.999, checker=None):
         on = await running(settings)
         labels = on.farebox.labels
-        labels.store.features = stand_in
+        labels.store.features = features
         labels.chance = lambda: draw
         labels.shadow.chance = lambda: sample
         labels.shadow.checkers = lambda _: checker

@@ -31,7 +31,7 @@ async def test_a_request_of_a_labelled_route_is_kept_with_its_features_and_not_i
     assert {one["model"]: one["tier"] for one in row["candidates"]} == {"qwen-plus": "cheap", "gpt-4o": "flagship"}
     assert row["shape"] == {
         "tools": False, "schema": False, "images": 0, "turns": 1, "output_cap": None,
-        "input_tokens": entry["prompt_estimate"], "stream": False,
+        "input_tokens": entry["prompt_estimate"], "stream": False, "figures": [1.0, 2.0],
     }  # fmt: skip
     assert row["length"] == len("Why do prices fall? out=5") and row["propensity"] is None and not row["explored"]
     assert "prompt" not in row

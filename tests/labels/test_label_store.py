@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from fakes import PushedClock
-from graded import stand_in
+from graded import features
 from hypothesis import given
 from hypothesis import strategies as st
 from support import KEY
@@ -47,7 +47,7 @@ def clock():
 
 @pytest.fixture
 async def store(tmp_path, clock):
-    store = LabelStore(tmp_path / "some" / "labels.db", clock.now, stand_in)
+    store = LabelStore(tmp_path / "some" / "labels.db", clock.now, features)
     yield store
     await store.stop()
 
@@ -106,7 +106,7 @@ async def test_what_is_too_old_goes_by_itself_while_others_come(store, clock):
 
 async def test_of_what_is_too_much_the_oldest_goes_and_what_is_labelled_last(store, clock, monkeypatch):
     monkeypatch.setattr("router.stores.labelfile.PAGE", 20)
-    store.features = lambda _: bytes(range(256)) * 64
+    store.features = lambda _: (bytes(range(256)) * 64, [])
     store.keep = Keep(max_bytes=2**20, prompt_days={"search": 9})
     for number in range(600):
         store.offer(asked(number, clock.now() + number), chat("x" * 4000))
@@ -155,7 +155,7 @@ async def test_a_full_queue_drops_requests_counts_them_and_refuses_labels(store,
     def slow(_):
         begun.set()
         gate.wait(10)
-        return b""
+        return b"", []
 
     store.features = slow
     store.offer(asked(0, clock.now()), chat())
@@ -178,10 +178,10 @@ async def test_prompts_that_wait_are_bounded_in_bytes_too(store, clock, monkeypa
 
 
 async def test_a_request_whose_features_cannot_be_made_takes_no_other_with_it(store, clock):
-    def picky(text):
-        if text == "bad":
-            raise ValueError(text)
-        return b""
+    def picky(said):
+        if said["messages"][0]["content"] == "bad":
+            raise ValueError(said)
+        return b"", []
 
     store.features = picky
     for number, text in enumerate(("good", "bad", "fine")):
@@ -216,7 +216,7 @@ async def test_what_the_ledger_knows_never_replaces_what_was_kept_and_is_complet
 async def test_words_that_are_no_unicode_are_kept_as_well_as_they_can_be(store, clock):
     store.keep = Keep(prompt_days={"search": 3})
     strange = replace(chat(), body={"messages": [{"role": "user", "content": "a \ud800 b"}]})
-    store.features = lambda _: b""
+    store.features = lambda _: (b"", [])
     store.offer(asked(1, clock.now()), strange)
     await store.flush()
     assert found(store)["fb-0001"]["prompt"] == "a ? b"
