@@ -186,7 +186,8 @@ def _admin(
     return Operation(summary, answers, "admin", body, (*ADMIN_ERRORS, *errors), query or {})
 
 
-HTML, TEXT, CSS = "text/html", "text/plain", "text/css"
+LANG: Mapping[str, Schema] = {"lang": {"enum": ["en", "zh"]}}
+HTML, TEXT, CSS, SCRIPT, SVG = "text/html", "text/plain", "text/css", "text/javascript", "image/svg+xml"
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/chat/completions"): _asks("A chat completion, plain or streamed", "Chat"),
     ("POST", "/v1/completions"): _asks("A completion, plain or streamed", "Completion"),
@@ -202,10 +203,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/health/ready"): Operation("It takes requests", {200: TEXT, 503: TEXT}),
     ("GET", "/metrics"): Operation("Prometheus", {200: TEXT}),
     ("GET", "/openapi.json"): Operation("This document", {200: "Answer"}),
-    ("GET", "/"): Operation("The page", {200: HTML, 503: HTML}, query={"span": {"enum": ["day", "month", "all"]}, "refresh": STR}),
+    ("GET", "/"): Operation("The page", {200: HTML, 503: HTML}, query={"span": {"enum": ["day", "week", "month", "all"]}, **LANG, "refresh": STR}),
     ("GET", "/page.css"): Operation("Its style sheet", {200: CSS}),
-    ("POST", "/login"): Operation("Log in to the page", {303: "", 400: HTML, 403: HTML, 429: HTML}, body="key"),
-    ("POST", "/logout"): Operation("Log out of the page", {303: ""}),
+    ("GET", "/page.js"): Operation("What refreshes it", {200: SCRIPT}),
+    ("GET", "/page.svg"): Operation("Its icon", {200: SVG}),
+    ("POST", "/login"): Operation("Log in to the page", {303: "", 400: HTML, 403: HTML, 429: HTML}, body="key", query=LANG),
+    ("POST", "/logout"): Operation("Log out of the page", {303: ""}, body="token", query=LANG),
     ("GET", "/admin/v1/spend"): _admin("The ledger's sums", {200: "Spend"}, query={"by": STR, **SINCE_UNTIL}),
     ("GET", "/admin/v1/ledger"): _admin(
         "Rows of the ledger", {200: "Ledger"},
@@ -257,8 +260,9 @@ def _operation(method: str, path: str, told: Operation) -> Schema:
     }
     if parameters:
         out["parameters"] = parameters
-    if told.body == "key":
-        form = obj({"key": {"type": "string", "format": "password"}})
+    if told.body in {"key", "token"}:
+        fields = {"token": STR} | ({"key": {"type": "string", "format": "password"}} if told.body == "key" else {})
+        form = obj(fields)
         out["requestBody"] = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
     elif told.body:
         out["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(told.body)}}}

@@ -12,6 +12,7 @@ from aiohttp import web
 from router import api, openapi
 from router.admin import routes as admin_routes
 from router.admin.access import LOGINS
+from router.admin.history import HISTORY, History, following
 from router.admin.logins import Logins
 from router.app import Farebox
 from router.handover import Offer, Taken
@@ -29,6 +30,8 @@ def application(farebox: Farebox) -> web.Application:
     app = web.Application(client_max_size=SMALL_BODY)
     app[api.FAREBOX] = farebox
     app[LOGINS] = Logins()
+    app[HISTORY] = History(farebox.ledger, farebox.clock)
+    app.cleanup_ctx.append(following)
     app.on_response_prepare.append(_part)
     app.add_routes([*api.routes(), *admin_routes(), *openapi.routes()])
     return app

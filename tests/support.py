@@ -243,6 +243,7 @@ class Running:
     farebox: Farebox
     mock: MockVendors | None
     http: aiohttp.ClientSession
+    app: Any
 
     def post(self, path="/v1/chat/completions", *, key=KEY, headers=None, **how):
         """As `aiohttp.ClientSession.post`, with a key."""
@@ -278,7 +279,7 @@ async def serving(config, folder, *, handler_cancellation=False, upstream=None, 
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         host, port = runner.addresses[0][:2]
-        yield Running(f"http://{host}:{port}", farebox, mock, http)
+        yield Running(f"http://{host}:{port}", farebox, mock, http, runner.app)
 
 
 # A vendor that says exactly what it is told to

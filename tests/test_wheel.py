@@ -36,6 +36,8 @@ def test_the_wheel_holds_the_package_its_configurations_and_nothing_else(wheel):
         "router/_config/demo.yaml",
         "router/_config/prices/openai.yaml",
         "router/admin/page.css",
+        "router/admin/page.js",
+        "router/admin/page.svg",
         "router/cli/serve.py",
     ):
         assert needed in names

@@ -3,6 +3,7 @@
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -18,7 +19,7 @@ from router.stores.ports import StoreDown
 
 log = logging.getLogger("farebox.admin")
 
-COOKIE = "farebox_page"
+COOKIE, FORM_COOKIE = "farebox_page", "farebox_form"
 LOGINS = web.AppKey("logins", Logins)
 CLOSED = "the admin API is closed; set server.admin_key"
 PRIVATE = {
@@ -105,16 +106,46 @@ def _told(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
     return handle
 
 
-# The page's cookie
+# The page's visitors
 
 
-def logged_in(farebox: Farebox, request: web.Request) -> bool:
-    key = admin_key(farebox)
-    return key is not None and request.app[LOGINS].holds(request.cookies.get(COOKIE, ""), key, farebox.clock.now())
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks at the page."""
+
+    team: str | None  # whose figures may be seen; None: everybody's
+    cookie: str = ""  # of the login; "": nobody had to log in
 
 
-def set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
-    """A cookie that no script can read and no other site can send."""
+def visitor(farebox: Farebox, request: web.Request) -> Visitor | None:
+    """Who looks: whoever has logged in, or anybody where the page is open; None: the door is all there is to see."""
+    key, cookie, now = admin_key(farebox), request.cookies.get(COOKIE, ""), farebox.clock.now()
+    under = request.app[LOGINS].under(cookie, now)
+    if key is not None and under:
+        if hmac.compare_digest(under, hash_key(key)):
+            return Visitor(None, cookie)
+        if (team := team_of(farebox, under, now)) is not None:
+            return Visitor(team, cookie)
+    return Visitor(None) if farebox.snapshot.settings.server.open_page else None
+
+
+def team_of(farebox: Farebox, key_hash: str, now: int) -> str | None:
+    """The team whose key has this hash, while the key is valid."""
+    caller = farebox.callers.get(key_hash)
+    return None if caller is None or (caller.expires is not None and now >= caller.expires) else caller.team
+
+
+def set_cookie(request: web.Request, response: web.Response, name: str, value: str, seconds: int | None) -> None:
+    """A cookie that no script can read and no other site can send; without `seconds` it ends with the browser."""
     encrypted = request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
     settings: dict[str, Any] = {"httponly": True, "samesite": "Strict", "path": "/", "secure": encrypted}
-    response.set_cookie(COOKIE, value, max_age=seconds, **settings)
+    response.set_cookie(name, value, max_age=seconds, **settings)
+
+
+def form_token(cookie: str) -> str:
+    """What a form must bring along with a cookie: another site can neither read one nor know the other."""
+    return hash_key(f"form {cookie}")
+
+
+def is_form_token(told: str, cookie: str) -> bool:
+    return bool(cookie) and hmac.compare_digest(told.encode(), form_token(cookie).encode())

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from router.admin.markup import Html, join, tag
+from router.admin.words import Words
 from router.core.limits import MICROS, moment
 from router.core.money import NANO, show
 
@@ -47,19 +48,26 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def duration(micros: int) -> str:
-    """How long until then, in its two largest units."""
+def tick(nano: int) -> str:
+    """A round amount on a scale: 0.002 · 500 · 1,000"""
+    whole, point, part = show(nano).partition(".")
+    return f"{int(whole):,}{point}{part}"
+
+
+def duration(micros: int, words: Words) -> str:
+    """How long until then, in its two largest units, or in days alone where they are many."""
     seconds = max(0, micros // MICROS)
     parts = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
     first = next((i for i, (_, number) in enumerate(parts) if number), len(parts) - 1)
-    return " ".join(f"{number}{NBSP}{unit}" for unit, number in parts[first : first + 2])
+    shown = parts[:1] if parts[0][1] >= 10 else parts[first : first + 2]
+    return " ".join(f"{number}{NBSP}{words(f'unit_{unit}')}" for unit, number in shown)
 
 
-def when(at: int, now: int, clock: str = "%H:%M:%S") -> Html:
+def when(at: int, now: int, clock: str = "%H:%M:%S", far: str = "%Y-%m-%d %H:%M") -> Html:
     """A moment, in UTC: the time alone if it is less than a day away."""
     then = moment(at)
     near = abs(moment(now) - then) < timedelta(days=1)
-    shown = then.strftime(clock if near else "%Y-%m-%d %H:%M")
+    shown = then.strftime(clock if near else far)
     return tag("time", shown, datetime=then.isoformat(timespec="seconds").replace("+00:00", "Z"))
 
 

@@ -1,4 +1,4 @@
-"""Logins to the page: who has shown the admin key, until when, and who has to wait before trying again.
+"""Logins to the page: who has shown which key, until when, and who has to wait before trying again.
 
 Kept in the process's memory: a restart ends every login. Only hashes of cookies are kept.
 """
@@ -24,9 +24,7 @@ class Logins:
     """Times are in microseconds since 1970."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[str, tuple[int, str]] = (
-            OrderedDict()
-        )  # hash of the cookie → (until, hash of the admin key)
+        self._open: OrderedDict[str, tuple[int, str]] = OrderedDict()  # hash of the cookie → (until, hash of the key)
         self._wrong: OrderedDict[str, int] = OrderedDict()  # address → when all its wrong keys are forgotten
 
     def begin(self, key: str, now: int) -> str:
@@ -37,12 +35,12 @@ class Logins:
             self._open.popitem(last=False)
         return token
 
-    def holds(self, token: str, key: str, now: int) -> bool:
-        """Whether a cookie is one of ours that has not ended, under the key that is configured now. Found by its hash, so the
-        time that it takes tells nothing of what others hold.
+    def under(self, token: str, now: int) -> str:
+        """The hash of the key that a cookie of ours was given for; "" for one that has ended or is none. Found by its hash,
+        so the time that it takes tells nothing of what others hold.
         """
         until, under = self._open.get(_hash(token), (0, ""))
-        return now < until and under == _hash(key)
+        return under if now < until else ""
 
     def end(self, token: str) -> None:
         """The cookie opens nothing any more, whoever has a copy."""

@@ -1,8 +1,11 @@
 """HTML as nested calls. Every text is escaped; only what `tag` itself has made passes as it is."""
 
+import re
 from collections.abc import Iterable
+from functools import cache
 from html import escape
 
+_SPECIAL = re.compile("[&<>\"']")
 _VOID = frozenset({"meta", "link", "input", "br"})  # of HTML; elements of SVG are closed
 
 
@@ -10,6 +13,16 @@ class Html(str):
     """Markup that is safe to show."""
 
     __slots__ = ()
+
+
+@cache
+def _written(name: str) -> str:
+    return name.rstrip("_").replace("_", "-")
+
+
+def _escaped(text: str) -> str:
+    """Most texts have nothing to escape."""
+    return escape(text) if _SPECIAL.search(text) else text
 
 
 Child = str | Html | None
@@ -24,8 +37,8 @@ def tag(name: str, /, *children: Child | Iterable[Child], **attributes: str | fl
     for key, value in attributes.items():
         if value is None or value is False:
             continue
-        written = key.rstrip("_").replace("_", "-")
-        shown += f" {written}" if value is True else f' {written}="{escape(str(value))}"'
+        written = _written(key)
+        shown += f" {written}" if value is True else f' {written}="{_escaped(str(value))}"'
     if name in _VOID:
         return Html(f"<{name}{shown}>")
     return Html(f"<{name}{shown}>{join(*children)}</{name}>")
@@ -38,14 +51,14 @@ def join(*children: Child | Iterable[Child]) -> Html:
         if child is None:
             continue
         if isinstance(child, str):
-            out.append(child if isinstance(child, Html) else escape(child))
+            out.append(child if isinstance(child, Html) else _escaped(child))
         else:
             out.append(join(*child))
     return Html("".join(out))
 
 
-def document(title: str, head: Html, body: Html) -> str:
-    """A whole page."""
+def document(title: str, head: Html, body: Html, language: str = "en") -> str:
+    """A whole page. Its script only saves loading it anew; without one it says the same."""
     return "<!doctype html>\n" + tag(
         "html",
         tag(
@@ -55,8 +68,9 @@ def document(title: str, head: Html, body: Html) -> str:
             tag("meta", name="color-scheme", content="light dark"),
             tag("title", title),
             tag("link", rel="stylesheet", href="page.css"),
+            tag("link", rel="icon", href="page.svg", type="image/svg+xml"),
             head,
         ),
         body,
-        lang="en",
+        lang=language,
     )

@@ -1,31 +1,28 @@
-"""`GET /`: the page. Rendered here, without a script and without anything from elsewhere."""
+"""`GET /`: the page. Rendered here, whole without a script; what it loads is three small files of its own."""
 
+import asyncio
 import logging
-from dataclasses import replace
+import secrets
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from router import __version__
-from router.admin import access, view
-from router.admin.listed import prices
+from router.admin import access, door, view
 from router.admin.logins import LOGIN_S
-from router.admin.tables import Recent
+from router.admin.look import look, words_for
 from router.api import FAREBOX
-from router.app import Farebox
-from router.core.limits import MICROS
-from router.core.money import amount_nano
+from router.settings import hash_key
 from router.stores.ports import StoreDown
 
 log = logging.getLogger("farebox.admin")
 
-LAST_DECISIONS = 30
 MOST_FORM_BYTES = 4096
-SPAN_S = {"day": 86_400, "month": 30 * 86_400}
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 HEADERS = {**access.PRIVATE, "Content-Security-Policy": POLICY}
 
 
@@ -36,108 +33,81 @@ def html(text: str, status: int = 200) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """The page, the login form, or how to open it."""
     farebox = request.app[FAREBOX]
-    if not farebox.snapshot.settings.server.open_page:
-        if access.admin_key(farebox) is None:
-            return html(view.closed())
-        if not access.logged_in(farebox, request):
-            return html(view.door())
+    words, _ = words_for(request)
+    visitor = access.visitor(farebox, request)
+    if visitor is None:
+        return html(door.closed(words)) if access.admin_key(farebox) is None else _door(request)
     try:
-        return html(view.page(await look(farebox, request)))
+        found = await look(request, visitor)
+        return html(await asyncio.to_thread(view.page, found))  # requests to models need not wait for it
     except StoreDown as error:
-        return html(view.unreadable(str(error)), 503)
+        return html(door.unreadable(words, str(error)), 503)
 
 
-async def look(farebox: Farebox, request: web.Request) -> view.View:
-    """What there is to show at this instant. Raises `StoreDown`."""
-    now = farebox.clock.now()
-    span = request.query.get("span", "all")
-    seconds = SPAN_S.get(span)
-    totals = await farebox.ledger.totals(None if seconds is None else now - seconds * MICROS)
-    return view.View(
-        at=now,
-        currency=farebox.snapshot.rates.reporting,
-        span=span if seconds else "all",
-        refresh=request.query.get("refresh") != "off",
-        may_log_out=access.logged_in(farebox, request),
-        version=__version__,
-        in_flight=farebox.room.in_flight,
-        problems=farebox.problems,
-        budgets=farebox.budgets(),
-        totals=totals,
-        recent=await _recent(farebox),
-        prices=prices(farebox.snapshot, farebox.clock.now()),
-    )
-
-
-async def _recent(farebox: Farebox) -> list[Recent]:
-    """The newest decisions, with what the ledger already knows of them."""
-    kept = list(islice(reversed(farebox.kept.values()), LAST_DECISIONS))
-    rows = await farebox.ledger.of_requests([one.id for one in kept])
-    found = []
-    for one in kept:
-        decision = one.decision
-        chosen = decision.plans[0].model.name if decision.plans else "–"
-        recent = Recent(one.id, decision.at, one.team, decision.route.name, chosen, decision.reason)
-        if attempts := rows[one.id]:
-            last = attempts[-1]
-            recent = replace(
-                recent,
-                answered_by=last["model"],
-                outcome=last["outcome"],
-                cost=sum(amount_nano(row["cost"]) for row in attempts),
-                currency=last["currency"],
-            )
-        found.append(recent)
-    return found
-
-
-# The style sheet and the door
+# What it loads
 
 
 @cache
-def _style() -> bytes:
-    return Path(__file__).with_name("page.css").read_bytes()
+def _file(name: str) -> bytes:
+    return Path(__file__).with_name(name).read_bytes()
 
 
-async def style(_: web.Request) -> web.Response:
-    headers = {**access.PRIVATE, "Cache-Control": "public, max-age=300"}
-    return web.Response(body=_style(), content_type="text/css", charset="utf-8", headers=headers)
+def _serve(name: str, kind: str) -> web.RouteDef:
+    async def handle(_: web.Request) -> web.Response:
+        headers = {**HEADERS, "Cache-Control": "public, max-age=300"}
+        return web.Response(body=_file(name), content_type=kind, charset="utf-8", headers=headers)
+
+    return web.get(f"/{name}", handle)
 
 
-async def log_in(request: web.Request) -> web.Response:
-    """Trade the admin key for a cookie."""
-    farebox = request.app[FAREBOX]
-    key = access.admin_key(farebox)
-    if key is None:
-        return html(view.closed(), 403)
-    if _from_elsewhere(request):
-        return html(view.door("Log in on this page, not from another site."), 403)
-    told = await _form_key(request)
-    if told is None:
-        return html(view.door("That was not this page's form."), 400)
-    logins, address, now = request.app[access.LOGINS], request.remote or "", farebox.clock.now()
-    if wait := logins.wait_s(address, now):
-        response = html(view.door(f"Too many wrong keys from your address; try again in {wait} s."), 429)
-        response.headers["Retry-After"] = str(wait)
-        return response
-    if not access.is_admin_key(told, key):
-        logins.was_wrong(address, now)
-        log.warning("a login to the page with a wrong key")
-        return html(view.door("That is not the admin key."), 403)
-    response = _to_the_page()
-    access.set_cookie(request, response, logins.begin(key, now), LOGIN_S)
+# The door
+
+
+def _door(request: web.Request, error: str = "", status: int = 200, **places: object) -> web.Response:
+    """The login form, and the cookie that its token belongs to."""
+    words, language = words_for(request)
+    cookie = secrets.token_urlsafe(32)
+    response = html(door.door(words, access.form_token(cookie), language, error, **places), status)
+    access.set_cookie(request, response, access.FORM_COOKIE, cookie, None)
     return response
 
 
-async def _form_key(request: web.Request) -> str | None:
-    """The form's one field, from a body that is not larger than such a form can be."""
+async def log_in(request: web.Request) -> web.Response:
+    """Trade the admin key, or a team's, for a cookie."""
+    farebox = request.app[FAREBOX]
+    key = access.admin_key(farebox)
+    if key is None:
+        return html(door.closed(words_for(request)[0]), 403)
+    if _from_elsewhere(request):
+        return _door(request, "elsewhere", 403)
+    fields = await _form(request)
+    if fields is None or not access.is_form_token(fields.get("token", ""), request.cookies.get(access.FORM_COOKIE, "")):
+        return _door(request, "not_the_form", 400)
+    told = fields.get("key", "")
+    logins, address, now = request.app[access.LOGINS], request.remote or "", farebox.clock.now()
+    if wait := logins.wait_s(address, now):
+        response = _door(request, "too_many", 429, seconds=wait)
+        response.headers["Retry-After"] = str(wait)
+        return response
+    if not access.is_admin_key(told, key) and access.team_of(farebox, hash_key(told), now) is None:
+        logins.was_wrong(address, now)
+        log.warning("a login to the page with a wrong key")
+        return _door(request, "wrong_key", 403)
+    response = _to_the_page(request)
+    access.set_cookie(request, response, access.COOKIE, logins.begin(told, now), LOGIN_S)
+    access.set_cookie(request, response, access.FORM_COOKIE, "", 0)
+    return response
+
+
+async def _form(request: web.Request) -> dict[str, str] | None:
+    """The form's fields, from a body that is not larger than such a form can be; of one that is repeated, the first."""
     if request.content_type != "application/x-www-form-urlencoded" or (request.content_length or 0) > MOST_FORM_BYTES:
         return None
     try:
         fields = parse_qs((await request.content.read(MOST_FORM_BYTES)).decode(), max_num_fields=4)
     except ValueError:
         return None
-    return fields.get("key", [""])[0]
+    return {name: values[0] for name, values in fields.items()}
 
 
 def _from_elsewhere(request: web.Request) -> bool:
@@ -146,21 +116,29 @@ def _from_elsewhere(request: web.Request) -> bool:
 
 
 async def log_out(request: web.Request) -> web.Response:
-    response = _to_the_page()
-    if not _from_elsewhere(request):
-        request.app[access.LOGINS].end(request.cookies.get(access.COOKIE, ""))
-        access.set_cookie(request, response, "", 0)
+    """End the login, if it is its own form that says so."""
+    response, cookie = _to_the_page(request), request.cookies.get(access.COOKIE, "")
+    if _from_elsewhere(request):
+        return response
+    fields = await _form(request) or {}
+    if access.is_form_token(fields.get("token", ""), cookie):
+        request.app[access.LOGINS].end(cookie)
+        access.set_cookie(request, response, access.COOKIE, "", 0)
     return response
 
 
-def _to_the_page() -> web.Response:
-    return web.Response(status=303, headers={**HEADERS, "Location": "./"})
+def _to_the_page(request: web.Request) -> web.Response:
+    _, language = words_for(request)
+    place = "./" + (f"?lang={language}" if language else "")
+    return web.Response(status=303, headers={**HEADERS, "Location": place})
 
 
 def routes() -> list[web.RouteDef]:
     return [
         web.get("/", show),
-        web.get("/page.css", style),
+        _serve("page.css", "text/css"),
+        _serve("page.js", "text/javascript"),
+        _serve("page.svg", "image/svg+xml"),
         web.post("/login", log_in),
         web.post("/logout", log_out),
     ]

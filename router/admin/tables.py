@@ -1,33 +1,18 @@
 """The page's tables. On a narrow screen each row becomes a small card, so every cell carries its column's name."""
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from router.admin.figures import bar, count, money, percent, when
-from router.admin.markup import Html, join, tag
+from router.admin.figures import bar, count, money, percent
+from router.admin.markup import Html, tag
 from router.admin.spend import TIERS, Spend, group
+from router.admin.words import Words
 from router.stores.ports import Total
 
 Cell = str | Html
 Row = Sequence[Cell]
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """A decision and, once it is known, what became of it."""
-
-    id: str
-    at: int
-    team: str
-    route: str
-    chosen: str
-    reason: str
-    answered_by: str = ""  # another model, after a fallback
-    outcome: str = ""
-    cost: int | None = None
-    currency: str = ""
 
 
 def table(
@@ -61,24 +46,30 @@ def table(
             class_=kind or None,
         ),
         class_="sheet",
+        role="group",  # where it is too wide it scrolls, also by keyboard
+        tabindex="0",
+        aria_label=re.sub(r"<[^>]+>", "", caption) if isinstance(caption, Html) else caption,
     )
 
 
-def _nothing(text: str) -> Html:
-    return tag("p", text, class_="quiet")
+def nothing(text: str) -> Html:
+    return tag("p", text, class_="quiet empty")
 
 
-def tier(name: str) -> Html:
-    return tag("span", tag("span", class_=f"key {name}" if name in TIERS else "key"), name, class_="tier")
+def tier(name: str, words: Words) -> Html:
+    """A tier with its colour; one that is no longer known as it was written down."""
+    known = name in TIERS
+    shown = words(f"tier_{name}") if known else name
+    return tag("span", tag("span", class_=f"key {name}" if known else "key"), shown, class_="tier")
 
 
-def _tiers(spend: Spend) -> Html:
+def _tiers(spend: Spend, words: Words) -> Html:
     """Which tiers answered, in words and as a bar."""
     parts = [(name, spend.by_tier[name]) for name in TIERS if spend.by_tier.get(name)]
     if not parts:
         return Html("–")
-    words = ", ".join(f"{percent(number, spend.answered)} {name}" for name, number in parts)
-    return tag("div", tag("span", words, class_="quiet", aria_hidden="true"), bar(words, parts, spend.answered))
+    told = ", ".join(f"{percent(number, spend.answered)} {words(f'tier_{name}')}" for name, number in parts)
+    return tag("div", tag("span", told, class_="quiet", aria_hidden="true"), bar(told, parts, spend.answered))
 
 
 def _saved(spend: Spend) -> Html:
@@ -88,75 +79,48 @@ def _saved(spend: Spend) -> Html:
     return tag("span", money(spend.saved, spend.currency), " ", tag("span", f"({share})", class_="quiet"))
 
 
-def teams_table(totals: Iterable[Total]) -> Html:
-    found = group(totals, ("team",))
-    if not found:
-        return _nothing("Nothing has been spent in this span of time.")
-    rows = [
-        (spend.names[0], count(spend.requests), _tiers(spend), _saved(spend), money(spend.cost, spend.currency))
-        for spend in found
-    ]
-    columns = ("Team", "Requests", "Answered by tier", "Saved", "Cost")
-    return table("By team. Saved: what the flagship would have cost more.", columns, rows, frozenset({1, 3, 4}))
-
-
-def models_table(totals: Iterable[Total]) -> Html:
-    found = group(totals, ("model", "vendor", "tier"))
-    if not found:
-        return Html()
+def teams_table(totals: Iterable[Total], words: Words) -> Html:
     rows = [
         (
-            spend.names[0], spend.names[1], tier(spend.names[2]), count(spend.requests),
+            spend.names[0], count(spend.requests), _tiers(spend, words), _saved(spend), money(spend.cost, spend.currency),
+        )
+        for spend in group(totals, ("team",))
+    ]  # fmt: skip
+    columns = tuple(words(name) for name in ("team", "requests", "by_tier_column", "saved", "cost"))
+    return table(words("team_caption"), columns, rows, frozenset({1, 3, 4}))
+
+
+def models_table(totals: Iterable[Total], words: Words) -> Html:
+    rows = [
+        (
+            spend.names[0], spend.names[1], tier(spend.names[2], words), count(spend.requests),
             count(spend.input + spend.cache_read + spend.cache_write), count(spend.output + spend.reasoning),
             _saved(spend), money(spend.cost, spend.currency),
         )
-        for spend in found
+        for spend in group(totals, ("model", "vendor", "tier"))
     ]  # fmt: skip
-    columns = ("Model", "Vendor", "Tier", "Requests", "Tokens in", "Tokens out", "Saved", "Cost")
-    return table("By model", columns, rows, frozenset({3, 4, 5, 6, 7}))
+    names = ("model", "vendor", "tier", "requests", "tokens_in", "tokens_out", "saved", "cost")
+    return table(words("by_model"), tuple(words(name) for name in names), rows, frozenset({3, 4, 5, 6, 7}))
 
 
-def decisions_table(recent: Sequence[Recent], now: int) -> Html:
-    if not recent:
-        return _nothing("No request has been decided since this process started.")
-    rows = [
-        (
-            when(one.at, now), one.team, one.route, _chosen(one), one.reason, one.outcome or "–",
-            "–" if one.cost is None else money(one.cost, one.currency),
-        )
-        for one in recent
-    ]  # fmt: skip
-    columns = ("Time", "Team", "Route", "Chosen", "Reason", "Outcome", "Cost")
-    caption = join(
-        "The newest first. Every candidate and why it lost: ", tag("code", "GET /admin/v1/decisions/{request id}")
-    )
-    return table(caption, columns, rows, frozenset({6}), "log")
+# Prices
 
 
-def _chosen(one: Recent) -> Cell:
-    if not one.answered_by or one.answered_by == one.chosen:
-        return one.chosen
-    return tag("span", tag("s", one.chosen), ", then ", one.answered_by)
+def prices_table(prices: Sequence[dict[str, Any]], words: Words) -> Html:
+    rows = [_price(told, words) for told in prices]
+    names = ("model", "vendor", "tier", "input", "cached", "output", "since")
+    return table(words("prices_caption"), tuple(words(name) for name in names), rows, frozenset({3, 4, 5}))
 
 
-def prices_table(prices: Sequence[dict[str, Any]]) -> Html:
-    rows = [_price(told) for told in prices]
-    columns = ("Model", "Vendor", "Tier", "Input", "Cached", "Output", "Since", "Next")
-    caption = (
-        "Per million tokens, in the vendor's currency. A range depends on the request: its length, hour or thinking."
-    )
-    return table(caption, columns, rows, frozenset({3, 4, 5}))
-
-
-def _price(told: dict[str, Any]) -> Row:
-    """One model's price now, and what comes next."""
-    names = (told["model"], told["vendor"], tier(told["tier"]))
-    upcoming = "; ".join(told["next"]) or "–"
+def _price(told: dict[str, Any], words: Words) -> Row:
+    """One model's price now."""
+    names = (told["model"], told["vendor"], tier(told["tier"], words))
     if told["unpriced"]:
-        return (*names, "–", "–", "–", tag("span", "no price: ", told["unpriced"], class_="over"), upcoming)
+        why = tag("span", told["unpriced"], lang="en")
+        return (*names, "–", "–", "–", tag("span", words.html("no_price", why=why), class_="over"))
     shown = [_rates(told, kind) for kind in ("input", "cache_read", "output")]
     _, dated, day = told["since"].partition(" from ")  # the vendor's own date; in UTC it may be the day before
-    return (*names, *shown, day if dated else "–", upcoming)
+    return (*names, *shown, day if dated else "–")
 
 
 def _rates(told: dict[str, Any], kind: str) -> str:

@@ -1,18 +1,26 @@
-"""The page's frame, its headline figures and its budgets: values in, HTML out."""
+"""The page's frame: values in, HTML out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from router.admin.figures import bar, count, duration, money, percent, when
+from router.admin.certificates import Certificate, certificates_table
+from router.admin.coming import Coming, coming_table
+from router.admin.decisions import Recent, decisions_table
+from router.admin.figures import when
+from router.admin.health import VendorHealth, health_table
+from router.admin.history import Drawn
 from router.admin.markup import Html, document, join, tag
+from router.admin.overview import budgets, tiles
+from router.admin.spans import SPANS, Span
 from router.admin.spend import Spend, group
-from router.admin.tables import Recent, decisions_table, models_table, prices_table, teams_table
+from router.admin.tables import models_table, nothing, prices_table, teams_table
+from router.admin.trends import over_time, routing
+from router.admin.words import LANGUAGES, TAGS, Words
 from router.core.limits import BudgetState
-from router.stores.ports import Total
 
-SPANS = {"day": "Last 24 hours", "month": "Last 30 days", "all": "All time"}
 REFRESH_S = 10
+DEFAULT_SPAN = "month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,203 +28,155 @@ class View:
     """Everything that one rendering shows."""
 
     at: int
-    currency: str
-    span: str
+    words: Words
+    asked_language: str | None  # in the address: links keep it
+    team: str | None  # whose figures these are; None: everybody's
+    token: str | None  # of the form that logs out; None: nobody is logged in
     refresh: bool
-    may_log_out: bool
     version: str
-    in_flight: int
+    currency: str
+    span: Span
+    in_flight: int | None
+    read: str | None  # how much of the ledger has been read, while that is not all
     problems: Sequence[str]
     budgets: Sequence[BudgetState]
-    totals: Sequence[Total]
+    drawn: Drawn
     recent: Sequence[Recent]
+    health: Sequence[VendorHealth]
     prices: Sequence[dict[str, Any]]
+    coming: Sequence[Coming]
+    certificates: Sequence[Certificate] = ()
 
 
 def page(view: View) -> str:
-    head = tag("meta", http_equiv="refresh", content=str(REFRESH_S)) if view.refresh else Html()
+    words = view.words
+    head = Html()
+    if view.refresh:  # a script does this more gently where there is one
+        head = tag("noscript", tag("meta", http_equiv="refresh", content=str(REFRESH_S)))
+    head = join(head, tag("script", src="page.js", defer=True))
     body = tag(
         "body",
+        tag("a", words("skip"), href="#main", class_="skip"),
         _header(view),
-        tag(
-            "main",
-            _problems(view.problems),
-            _tiles(view),
-            _section("Budgets", "budgets", _budgets(view)),
-            _section(
-                f"Spend: {SPANS[view.span].lower()}", "spend", teams_table(view.totals), models_table(view.totals)
-            ),
-            _section("Last decisions", "decisions", decisions_table(view.recent, view.at)),
-            _section("Prices in force", "prices", prices_table(view.prices)),
-        ),
+        tag("p", class_="lost", role="status", id="lost", data_text=words("lost")),
+        tag("main", _sections(view), id="main", tabindex="-1", data_refresh=str(REFRESH_S) if view.refresh else None),
         _footer(view),
     )
-    return document("Farebox", head, body)
+    return document(words("title"), head, body, words.tag)
 
 
-def _section(title: str, name: str, *children: Html) -> Html:
-    return tag("section", tag("h2", title, id=name), *children, aria_labelledby=name)
+def _sections(view: View) -> list[Html | None]:
+    words = view.words
+    found = [spend for spend in group(view.drawn.sums, ()) if spend.currency == view.currency]
+    sums = found[0] if found else Spend((), view.currency)
+    return [
+        _problems(view),
+        tag("p", words("reading", share=view.read), class_="notice", role="status") if view.read else None,
+        tag("h2", words("figures"), " ", tag("small", words(f"since_{view.span.name}")), id="figures"),
+        tiles(sums, view.in_flight, words),
+        _section(view, "budgets", budgets(view.budgets, view.at, words, of_team=view.team is not None)),
+        _section(view, "over_time", over_time(view.drawn, view.span, view.currency, words), timed=True),
+        _section(view, "routing", routing(sums, words), timed=True),
+        _section(view, "spend", *_spend(view), timed=True),
+        _section(view, "decisions", decisions_table(view.recent, view.at, view.currency, words)),
+        _section(view, "vendors", health_table(view.health, words)),
+        _section(view, "prices", prices_table(view.prices, words)),
+        _section(view, "changes", coming_table(view.coming, view.at, words)),
+        _section(view, "quality", certificates_table(view.certificates, words)) if view.certificates else None,
+    ]
+
+
+def _section(view: View, name: str, *children: Html, timed: bool = False) -> Html:
+    span = [" ", tag("small", view.words(f"since_{view.span.name}"))] if timed else []
+    return tag("section", tag("h2", view.words(name), span, id=name), *children, aria_labelledby=name)
+
+
+def _spend(view: View) -> list[Html]:
+    if not view.drawn.sums:
+        return [nothing(view.words("nothing_spent"))]
+    teams = [] if view.team is not None else [teams_table(view.drawn.sums, view.words)]
+    return [*teams, models_table(view.drawn.sums, view.words)]
 
 
 def _header(view: View) -> Html:
-    links = [
-        tag("a", label, href=_link(name, refresh=view.refresh), aria_current="page" if name == view.span else None)
-        for name, label in SPANS.items()
+    words = view.words
+    spans = [
+        tag(
+            "a", words(f"span_{name}"), href=_link(view, span=name),
+            aria_current="page" if name == view.span.name else None,
+        )
+        for name in SPANS
+    ]  # fmt: skip
+    languages = [
+        tag("a", label, href=_link(view, language=name), lang=TAGS[name], hreflang=TAGS[name])
+        for name, label in LANGUAGES.items()
+        if name != words.language
     ]
-    leave = tag("form", tag("button", "Log out"), method="post", action="logout") if view.may_log_out else None
-    return tag("header", tag("h1", "Farebox"), tag("nav", links, aria_label="Span of time"), leave)
+    whose = tag("span", words("team_only", team=view.team), class_="whose") if view.team is not None else None
+    leave = None
+    if view.token is not None:
+        leave = tag(
+            "form",
+            tag("input", type="hidden", name="token", value=view.token),
+            tag("button", words("log_out")),
+            method="post",
+            action="logout" + _query(view.asked_language),
+        )
+    return tag(
+        "header",
+        tag("h1", mark(), "Farebox"),
+        whose,
+        tag("nav", spans, aria_label=words("span"), class_="spans"),
+        tag("nav", languages, aria_label=words("language"), class_="languages"),
+        leave,
+    )
 
 
-def _link(span: str, *, refresh: bool) -> str:
-    wanted = [f"span={span}"] if span != "all" else []
-    wanted += [] if refresh else ["refresh=off"]
+def mark() -> Html:
+    """The box with its slot, and a coin on the way."""
+    return tag(
+        "svg",
+        tag("rect", x="2", y="9", width="20", height="13", rx="3", class_="box"),
+        tag("rect", x="7", y="12", width="10", height="2", rx="1", class_="slot"),
+        tag("circle", cx="12", cy="5", r="3.5", class_="coin"),
+        viewBox="0 0 24 24",
+        class_="mark",
+        aria_hidden="true",
+    )
+
+
+def _link(view: View, *, span: str | None = None, language: str | None = None, refresh: bool | None = None) -> str:
+    span = view.span.name if span is None else span
+    language = view.asked_language if language is None else language
+    wanted = [f"span={span}"] if span != DEFAULT_SPAN else []
+    wanted += [f"lang={language}"] if language else []
+    wanted += [] if (view.refresh if refresh is None else refresh) else ["refresh=off"]
     return "?" + "&".join(wanted) if wanted else "./"
 
 
-def _problems(problems: Sequence[str]) -> Html | None:
-    if not problems:
+def _query(language: str | None) -> str:
+    return f"?lang={language}" if language else ""
+
+
+def _problems(view: View) -> Html | None:
+    if not view.problems:
         return None
     return tag(
         "section",
-        tag("h2", "The configuration on disk was not loaded", id="problems"),
-        "Farebox goes on with the one before it. What is wrong:",
-        tag("ul", [tag("li", problem) for problem in problems]),
+        tag("h2", view.words("problems"), id="problems"),
+        view.words("problems_why"),
+        tag("ul", [tag("li", problem, lang="en") for problem in view.problems]),
         class_="warning",
         role="alert",
         aria_labelledby="problems",
     )
 
 
-def _tiles(view: View) -> Html:
-    """The sums of everything, in the reporting currency of today."""
-    found = [spend for spend in group(view.totals, ()) if spend.currency == view.currency]
-    sums = found[0] if found else Spend((), view.currency)
-    modest = sums.by_tier.get("free", 0) + sums.by_tier.get("cheap", 0)
-    estimated = f"{percent(sums.estimated_cost, sums.cost)} of it estimated" if sums.cost else "nothing yet"
-    tiles = [
-        ("Spent", money(sums.cost, view.currency), estimated),
-        (
-            "Saved",
-            money(sums.saved, view.currency),
-            f"{percent(sums.saved, sums.saved + sums.cost)} of the flagship's price",
-        ),
-        ("Requests", count(sums.requests), f"{count(sums.failed)} failed, {count(view.in_flight)} in flight"),
-        ("Free or cheap tier", percent(modest, sums.answered), f"of {count(sums.answered)} answered"),
-    ]
-    shown = [
-        tag("div", tag("dt", name), tag("dd", figure, class_="figure"), tag("dd", note, class_="quiet"))
-        for name, figure, note in tiles
-    ]
-    return tag("dl", shown, class_="tiles")
-
-
-# Budgets
-
-
-def _budgets(view: View) -> Html:
-    if not view.budgets:
-        return tag("p", "No budget is configured: every team may spend without a limit.", class_="quiet")
-    key = tag(
-        "p",
-        tag("span", class_="key spent"), "spent  ", tag("span", class_="key held"),
-        "held by requests in flight; the line is the forecast for the end of the window",
-        class_="quiet",
-    )  # fmt: skip
-    return join(tag("ul", [_budget(state, view.at) for state in view.budgets], class_="cards"), key)
-
-
-def _budget(state: BudgetState, now: int) -> Html:
-    budget, forecast, used = state.budget, state.forecast(now), percent(state.settled, state.budget.limit)
-    endless = budget.per == "total"
-    words = f"{used} spent, {percent(state.held, budget.limit)} held, forecast {percent(forecast, budget.limit)}"
-    marks = [("forecast", forecast)] if not endless and forecast else []
-    marks += [("soft", budget.soft)] if budget.soft else []
-    over = forecast > budget.limit
-    rows = [
-        ("Left", money(max(0, state.free), budget.currency)),
-        ("Held", money(state.held, budget.currency)),
-        None if endless else ("Forecast", join(money(forecast, budget.currency), " – above the limit" if over else "")),
-        None if budget.soft is None else ("Only cheap from", money(budget.soft, budget.currency)),
-        ("Resets", "never" if endless else join(f"in {duration(state.ends - now)}, ", when(state.ends, now, "%H:%M"))),
-    ]
-    told = [
-        join(tag("dt", row[0]), tag("dd", row[1], class_="over" if over and row[0] == "Forecast" else None))
-        for row in rows
-        if row is not None
-    ]
-    zone = "" if endless or budget.zone_name == "UTC" else f", {budget.zone_name}"
-    return tag(
-        "li",
-        tag("div", tag("h3", _owner(budget.owner)), tag("span", _period(budget.per), zone), class_="top"),
-        tag("p", tag("strong", money(state.settled, budget.currency)), " of ", money(budget.limit), f" spent ({used})"),
-        bar(words, [("spent", state.settled), ("held", state.held)], budget.limit, marks),
-        tag("dl", told),
-    )
-
-
-def _owner(owner: str) -> str:
-    if owner == "*":
-        return "Everybody"
-    team, slash, key = owner.partition("/")
-    return f"{team}, key {key}" if slash else team
-
-
-def _period(per: str) -> str:
-    return "in total" if per == "total" else f"per {per}"
-
-
 def _footer(view: View) -> Html:
-    other = not view.refresh
-    link = tag("a", "Refresh every 10 seconds" if other else "Stop refreshing", href=_link(view.span, refresh=other))
+    words, other = view.words, not view.refresh
+    link = tag("a", words("refresh_on" if other else "refresh_off"), href=_link(view, refresh=other))
     return tag(
         "footer",
-        "As of ", when(view.at, view.at), " UTC. ", link, ". Farebox ", view.version, ". Times are UTC; amounts are rounded for the eye.",
-    )  # fmt: skip
-
-
-# The door
-
-
-def door(error: str = "") -> str:
-    """Where the admin key is asked for."""
-    form = tag(
-        "form",
-        tag("input", name="username", value="admin", autocomplete="username", hidden=True),
-        tag("label", "Admin key", for_="key"),
-        tag(
-            "input",
-            id="key",
-            name="key",
-            type="password",
-            required=True,
-            autocomplete="current-password",
-            autofocus=True,
-        ),
-        tag("button", "Log in"),
-        method="post",
-        action="login",
+        tag("p", words.html("as_of", at=when(view.at, view.at)), " ", link),
+        tag("p", words("colophon"), " Farebox ", view.version),
     )
-    return _door(
-        tag("p", "This page shows spend and budgets."),
-        tag("p", error, class_="over", role="alert") if error else None,
-        form,
-    )
-
-
-def closed() -> str:
-    """What there is to see without an admin key."""
-    return _door(
-        tag("p", "This page is closed, because no admin key is configured. To open it, set one in the configuration:"),
-        tag("p", tag("code", 'server: {admin_key: "${FAREBOX_ADMIN_KEY}"}')),
-        tag("p", "or, where everybody who reaches this port may see spend and budgets:"),
-        tag("p", tag("code", "server: {open_page: true}")),
-    )
-
-
-def unreadable(error: str) -> str:
-    return _door(tag("p", "The store cannot be read:"), tag("p", error, class_="over", role="alert"))
-
-
-def _door(*children: Html | None) -> str:
-    body = tag("body", tag("main", tag("div", tag("h1", "Farebox"), children, class_="sheet door")))
-    return document("Farebox", Html(), body)

@@ -124,7 +124,7 @@ def totals(connection: sqlite3.Connection, since: int | None = None, until: int 
     else:
         labels = ", ".join(fields[:8])
         fields = (*fields[:8], *SUMMED, "vendor_cost")
-        query = f"SELECT {labels}, {_SUMMED}, sum(vendor_cost) FROM ledger WHERE at >= ? AND at < ? GROUP BY {labels}"  # noqa: S608 (names of ours)
+        query = f"SELECT {labels}, {SUMS_SQL}, sum(vendor_cost) FROM ledger WHERE at >= ? AND at < ? GROUP BY {labels}"  # noqa: S608 (names of ours)
         found = connection.execute(query, (since or 0, FOREVER if until is None else until))
     return [Total(**dict(zip(fields, values, strict=True))) for values in found]
 
@@ -235,7 +235,7 @@ GROUPS: Mapping[str, str] = {
     "tier": "tier", "outcome": "outcome", "day": "date(at / 1000000, 'unixepoch')",
 }  # fmt: skip
 _TOKENS = ", ".join(" + ".join(f"ifnull(sum({leaf}), 0)" for leaf in leaves) for leaves in KINDS.values())
-_SUMMED = f"""sum(attempt > 0), sum(final), sum(cost),
+SUMS_SQL = f"""sum(attempt > 0), sum(final), sum(cost),
     sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
     sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}, sum(ifnull(fixed_cost, cost))"""
 SUMMED = ("attempts", "requests", "cost", "saved", "estimated_cost", *KINDS, "fixed_cost")
@@ -257,7 +257,7 @@ def sums(
     order = f"{by.index('day') + 1}, sum(cost) DESC" if "day" in by else "sum(cost) DESC"
     bounds = [(sign, at) for sign, at in ((">=", since), ("<", until)) if at is not None]
     where = " AND ".join(f"at {sign} ?" for sign, _ in bounds) or "true"
-    query = f"""SELECT {", ".join(names)}, {_SUMMED}, {_PROMPTS} FROM ledger WHERE {where}
+    query = f"""SELECT {", ".join(names)}, {SUMS_SQL}, {_PROMPTS} FROM ledger WHERE {where}
         GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
     yield from connection.execute(query, [at for _, at in bounds])
 

@@ -22,6 +22,7 @@ import orjson
 from router.core.entry import Attempt, Entry
 from router.core.limits import Budget
 from router.core.money import Rate
+from router.stores.hours import Cell, hours, newest
 from router.stores.ledgerfile import (
     GENESIS,
     add_key,
@@ -237,6 +238,14 @@ class SqliteLedger:
 
     async def totals(self, since: int | None = None, until: int | None = None) -> list[Total]:
         return await self._read(lambda connection: totals(connection, since, until))
+
+    async def hours(self, after: int, limit: int) -> tuple[int, int, list[Cell]]:
+        """(last number read, last number there is, sums by the hour) of at most `limit` rows behind `after`."""
+        return await self._read(lambda connection: hours(connection, after, limit))
+
+    async def newest(self, limit: int, team: str | None = None) -> list[str]:
+        """The requests that ended last, newest first."""
+        return await self._read(lambda connection: newest(connection, limit, team))
 
     async def of_requests(self, ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
         """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""

@@ -63,7 +63,7 @@ def _port(profile):
 
 
 @contextlib.asynccontextmanager
-async def open_page(http, devtools, url, *, width=1280, dark=False):
+async def open_page(http, devtools, url, *, width=1280, dark=False, scripts=True):
     """A tab that has loaded `url`."""
     async with http.put(f"{devtools}/json/new?about:blank") as reply:
         target = await reply.json()
@@ -76,6 +76,7 @@ async def open_page(http, devtools, url, *, width=1280, dark=False):
         )
         colours = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await page.call("Emulation.setEmulatedMedia", features=[colours])
+        await page.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         await page.go(url)
         yield page
     async with http.get(f"{devtools}/json/close/{target['id']}") as reply:
@@ -127,6 +128,18 @@ class Page:
         told = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
+
+    async def settled(self, expression):
+        """What a promise of this tab comes to."""
+        told = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    async def key(self, name, code, text=""):
+        """Press and let go of a key."""
+        both = {"key": name, "code": name, "windowsVirtualKeyCode": code}
+        await self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **both)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **both)
 
     async def press(self, selector):
         """Click something that loads another page."""

@@ -1,15 +1,24 @@
 """The page over HTTP; `test_page_in_a_browser` looks at it with a browser's eyes."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 from traffic import SEARCH, send_traffic
 
-from router.admin import figures
+from router.admin import figures, overview
+from router.admin.certificates import Certificate
 from router.admin.markup import Html, join, tag
+from router.admin.words import Words
+from router.core.failure import Failure, Fault
+from router.core.limits import FOREVER, MICROS, Budget, BudgetState
 
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SOON = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
 HOSTILE = "</td><script>alert(1)</script><img/src=x/onerror=alert(1)>&\"'"
 HOSTILE_TEAM = HOSTILE.replace("/", "")
 
@@ -45,11 +54,16 @@ async def test_the_page_is_sent_with_strict_headers_and_asks_for_nothing_from_el
         assert reply.headers["Referrer-Policy"] == "no-referrer"
         assert reply.headers["Cache-Control"] == "no-store"
         assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert not re.search(r"<script|\bon\w+=|style=|javascript:|//", page)
+    assert re.findall(r"<script[^>]*>[^<]*", page) == ['<script src="page.js" defer>']  # none within
+    assert not re.search(r"\bon\w+=|style=|javascript:|//", page)
     async with seen.http.get(seen.url + "/page.css") as reply:
         style = await reply.text()
         assert (reply.status, reply.headers["Content-Type"]) == (200, "text/css; charset=utf-8")
     assert not re.search(r"url\(|@import|//", style)
+    for name, kind in (("page.js", "text/javascript"), ("page.svg", "image/svg+xml")):
+        async with seen.http.get(f"{seen.url}/{name}") as reply:
+            assert (reply.status, reply.content_type) == (200, kind)
+            assert reply.headers["Content-Security-Policy"] == POLICY
 
 
 async def test_the_page_shows_budgets_spend_decisions_and_prices(seen, look, ask):
@@ -60,6 +74,9 @@ async def test_the_page_shows_budgets_spend_decisions_and_prices(seen, look, ask
     for text in (
         ">50.00</data> spent",
         "per month, Asia/Shanghai",
+        "Cost over time",
+        "What routing saved",
+        "On course",
         "Only cheap from",
         "Last decisions",
         "Prices in force",
@@ -75,25 +92,100 @@ async def test_the_page_is_well_formed_with_headings_landmarks_and_captions(seen
     _, page = await look(seen)
     seen_tags = Tags(page.removeprefix("<!doctype html>")).seen
     names = [name for name, _ in seen_tags]
-    assert [names.count(name) for name in ("html", "title", "h1", "header", "main", "footer", "nav")] == 7 * [1]
-    assert names.count("caption") == names.count("table") == 4
-    assert all(attributes["aria-label"] for name, attributes in seen_tags if name == "svg")
+    assert [names.count(name) for name in ("html", "h1", "header", "main", "footer", "nav")] == [1, 1, 1, 1, 1, 2]
+    assert names.count("caption") == names.count("table") == 7  # two of them say what the charts draw
+    assert all(
+        attributes.get("aria-label") or attributes.get("aria-hidden") for name, attributes in seen_tags if name == "svg"
+    )
     sections = {attributes["aria-labelledby"] for name, attributes in seen_tags if name == "section"}
-    assert sections == {attributes["id"] for name, attributes in seen_tags if name == "h2"}
+    headings = {attributes["id"] for name, attributes in seen_tags if name == "h2"}
+    assert sections == headings - {"figures"}
+    ids = [attributes["id"] for _, attributes in seen_tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
 
 
 async def test_the_page_refreshes_itself_until_it_is_told_not_to(seen, look):
-    assert '<meta http-equiv="refresh" content="10">' in (await look(seen))[1]
-    assert "http-equiv" not in (await look(seen, "/?refresh=off"))[1]
+    _, page = await look(seen)
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page
+    assert 'data-refresh="10"' in page
+    _, page = await look(seen, "/?refresh=off")
+    assert "http-equiv" not in page
+    assert "data-refresh" not in page
 
 
 async def test_the_page_can_show_a_shorter_span_of_time(seen, look):
-    _, everything = await look(seen)
-    for span, title in (("day", "last 24 hours"), ("month", "last 30 days"), ("nonsense", "all time")):
+    _, month = await look(seen)
+    for span, title, step in (
+        ("day", "in the last 24 hours", "per hour"),
+        ("week", "in the last 7 days", "per 6 hours"),
+        ("month", "in the last 30 days", "per day"),
+        ("all", "since the first request", "per day"),
+        ("nonsense", "since the first request", "per day"),
+    ):
         status, page = await look(seen, f"/?span={span}")
         assert status == 200
-        assert f"Spend: {title}" in page
-        assert page.count("<tr") == everything.count("<tr")
+        assert f"Spend <small>{title}</small>" in page
+        assert f"USD, {step}</span>" in page
+        assert page.count("<tr") == month.count("<tr")
+
+
+async def test_decisions_from_before_the_start_are_told_by_the_ledger(seen, look):
+    _, page = await look(seen)
+    seen.farebox.kept.clear()
+    _, again = await look(seen)
+    rows = await seen.rows()
+    assert (
+        again.count('data-label="Outcome"')
+        == page.count('data-label="Outcome"')
+        == len({r["request_id"] for r in rows})
+    )
+    assert page.count('class="why"') == len({row["request_id"] for row in rows})
+    assert 'class="why"' not in again  # every candidate is only known while the process remembers
+    for row in rows:
+        assert row["reason"] in again
+
+
+async def test_a_decision_opens_to_every_candidate_and_what_it_lost_by(seen, look):
+    _, page = await look(seen)
+    (why, *_) = re.findall(r'<details id="why-[^"]+" class="why">.*?</details>', page)
+    assert "quality 0.82, 0.85 is needed" in page
+    assert "<summary>" in why
+    assert "place 1, about " in why
+
+
+async def test_coming_prices_are_told_with_when_and_how_much(running, demo, look):
+    demo["models"]["qwen-plus"]["price"] = [
+        {"currency": "CNY", "input": 0.8, "output": 2, "from": "2024-01-01", "to": SOON},
+        {"currency": "CNY", "input": 0.4, "output": 3, "from": SOON},
+    ]
+    demo["models"]["gpt-4o-mini"]["price"] = [{"currency": "USD", "input": 1, "output": 2, "to": SOON}]
+    _, page = await look(await running(demo))
+    told = re.sub(r"<[^>]+>", "|", page[page.index("Next price changes") :]).replace("\u00a0", " ")
+    assert re.search(rf"qwen-plus\|+alibaba\|+Input\|+CNY 0.8\|+CNY 0.4\|+−50 %\|+{SOON}, in 29 d", told)
+    assert "Output||CNY 2||CNY 3||" in told
+    assert "+50 %" in told
+    assert "USD 1||unknown: refused" in told
+
+
+async def test_a_vendor_that_is_unwell_is_shown_with_the_reason(seen, look):
+    assert ">Well</span>" in (await look(seen))[1]
+    model = seen.farebox.snapshot.catalog.models["qwen-plus"]
+    health, now = seen.farebox.services.health, seen.farebox.clock.seconds()
+    health.tell(model, model.access.keys[0], Failure(Fault.QUOTA_EXHAUSTED, "no money"), now, heard=False)
+    _, page = await look(seen)
+    assert "Breaker open: no money on the account; next try in 30 s" in page
+    other = seen.farebox.snapshot.catalog.models["deepseek-chat"]
+    health.tell(other, other.access.keys[0], Failure(Fault.RATE_LIMITED, "", retry_after_s=7), now, heard=False)
+    assert "Rate limited for 7 s" in (await look(seen))[1]
+
+
+async def test_certificates_have_a_section_only_where_there_are_some(seen, look, monkeypatch):
+    assert "certificates" not in (await look(seen))[1]
+    found = [Certificate("auto", "0.05", "0.01", 1200, "2026-11-20", state) for state in ("valid", "stale", "broken")]
+    monkeypatch.setattr("router.admin.look._certificates", lambda *_: found)
+    _, page = await look(seen)
+    for text in ("Quality certificates", ">1,200<", "in force", "stale", "broken"):
+        assert text in page
 
 
 async def test_hostile_names_are_shown_as_text(running, demo, look):
@@ -107,8 +199,9 @@ async def test_hostile_names_are_shown_as_text(running, demo, look):
     on.farebox.problems = (HOSTILE,)
     _, page = await look(on)
     assert page.count("&lt;script&gt;alert(1)") > 5
-    assert {name for name, _ in Tags(page.removeprefix("<!doctype html>")).seen} & {"script", "img", "style"} == set()
-    assert not re.search(r"<script|<img", page)
+    names = [name for name, _ in Tags(page.removeprefix("<!doctype html>")).seen]
+    assert (names.count("script"), names.count("img"), names.count("style")) == (1, 0, 0)
+    assert not re.search(r"<script>|<img", page)
 
 
 async def test_a_page_without_traffic_and_without_budgets_says_so(running, demo, look):
@@ -116,16 +209,38 @@ async def test_a_page_without_traffic_and_without_budgets_says_so(running, demo,
         team["budgets"] = []
     status, page = await look(await running(demo))
     assert status == 200
-    for text in ("No budget is configured", "Nothing has been spent", "No request has been decided"):
+    for text in ("No budget is configured", "Nothing has been spent", "No request has been decided yet"):
         assert text in page
 
 
-async def test_a_budget_on_course_for_more_than_its_limit_is_marked_in_words(running, demo, look):
-    demo["teams"]["batch"]["budgets"] = [{"limit": "0.001", "per": "year", "on_exceed": "allow"}]
-    demo["teams"]["batch"]["routes"] = ["best"]
-    on = await running(demo)
-    await send_traffic(on, [("fb-demo-batch-key", "best", "Hello. out=400")])
-    assert "above the limit" in (await look(on))[1]
+DAY = 86_400 * MICROS
+
+
+@pytest.mark.parametrize(
+    ("settled", "held", "now", "said"),
+    [
+        (10, 0, DAY // 2, "On course"),
+        (50, 5, DAY - 1, "On course"),
+        (60, 0, DAY // 2, "Heading above its limit"),
+        (79, 1, DAY - 1, "Only the cheap tier"),
+        (90, 10, DAY - 1, "Used up"),
+        (120, 0, DAY - 1, "Used up"),
+    ],
+)
+def test_a_budget_says_in_words_how_it_stands(settled, held, now, said):
+    budget = Budget("search", 100, "USD", "day", UTC, soft=80)
+    told = overview.budgets([BudgetState(budget, settled, held, 0, DAY)], now, Words(), of_team=False)
+    badges = re.findall(r'class="badge \w+">([^<]+)<', told)
+    assert badges == [said]
+
+
+def test_budgets_that_need_somebody_come_first():
+    states = [
+        BudgetState(Budget(owner, 100, "USD", "total", UTC), settled, 0, 0, FOREVER)
+        for owner, settled in (("*", 5), ("search", 100), ("search/app", 7))
+    ]
+    told = overview.budgets(states, 1, Words(), of_team=False)
+    assert re.findall(r"<h3>([^<]+)<", told) == ["search", "Everybody", "search, key app"]
 
 
 # Its parts
