@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router.alerts import Alerts
 from router.checkpoints import keep_checkpoint
 from router.clock import Clock
 from router.core.catalog import Caller
@@ -35,6 +36,7 @@ from router.sockets import Sockets
 from router.stores.answers import AnswerFile
 from router.stores.journal import Journal
 from router.stores.memory import MemoryAccounts
+from router.stores.outbox import Outbox
 from router.stores.ports import StoreDown
 from router.stores.recorder import Recorder
 from router.stores.sqlite import SqliteLedger
@@ -84,6 +86,7 @@ class Farebox:
     lender: Lender = field(init=False)
     labels: Labels = field(init=False)
     promises: Promises = field(init=False)
+    alerts: Alerts = field(init=False)
     _given: bool = False  # the store, to another process
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -109,6 +112,8 @@ class Farebox:
         self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
+        self.alerts = Alerts(self.clock, self.upstream, Outbox(self.ledger.path), self.accounts.look)
+        self.settlement.observers.append(self.alerts.observe)
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
         self.promises = Promises(self.ledger.path.with_name(f"{self.ledger.path.name}.promises"))
@@ -167,7 +172,7 @@ class Farebox:
         self.ready = True
 
     def _keep_watch(self) -> None:
-        self._watching = [self._own(self._watch()), self._own(self.recorder.mend())]
+        self._watching = [self._own(work) for work in (self._watch(), self.recorder.mend(), self.alerts.run())]
 
     async def _take(self, taken: Taken | None, *, patient: bool) -> bool:
         """Begin to write the ledger; whether another process borrows it from now on."""
@@ -243,6 +248,7 @@ class Farebox:
             self.accounts.load(budget, now, spent[budget.account], later[budget.account])
         await self.settlement.quotas.load(snapshot.catalog.models.values(), now, self.ledger)
         self.settlement.budgets = snapshot.budgets_by_owner()
+        await self.alerts.follow(snapshot)
 
     # Configuration
 

@@ -12,6 +12,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from router import vendors
+from router.core.alerts import Target
 from router.core.cascade import Cascade, Function, Webhook
 from router.core.catalog import (
     UNLIMITED,
@@ -264,19 +265,11 @@ class Compiler:
             self.problem(("quality",), str(error))
             return None
         for certificate in found.certificates.values():
-            if certificate.artefact != found.model.hash:
-                why = "was made with another quality model, so it is not used; calibrate anew"
-            elif certificate.route and certificate.route not in routes:
-                why = "is for a route that there is not"
-            elif missing := {certificate.flagship, *certificate.models} - self.settings.models.keys():
-                why = f"names models that are not configured: {', '.join(sorted(missing))}"
-            else:
-                continue
-            self.warnings.append(
-                self.file.problem(
-                    ("quality", "certificates"), f"the certificate of {certificate.route or 'all routes'} {why}"
+            if why := found.unusable(certificate, routes, self.settings.models):
+                told_of = certificate.route or "all routes"
+                self.warnings.append(
+                    self.file.problem(("quality", "certificates"), f"the certificate of {told_of} {why}")
                 )
-            )
         return found
 
     # Teams, keys and budgets
@@ -352,9 +345,23 @@ class Compiler:
             soft=None if told.soft is None else int(told.limit * told.soft),
             on_soft=told.on_soft,
             on_exceed=told.on_exceed,
+            alert_at=tuple(told.alert_at),
         )
         self.all_budgets.append(made)
         return made
+
+    # Alerts
+
+    def targets(self) -> tuple[Target, ...]:
+        names = set[str]()
+        for i, told in enumerate(self.settings.alerts):
+            if told.name in names:
+                self.problem(("alerts", i, "name"), f"{told.name!r} is somebody's name already")
+            names.add(told.name)
+            for n, team in enumerate(told.teams or ()):
+                if team != "*" and team not in self.settings.teams:
+                    self.problem(("alerts", i, "teams", n), f"{team!r} is not under `teams`")
+        return tuple(told.compiled for told in self.settings.alerts)
 
     # Money
 

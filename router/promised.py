@@ -1,6 +1,6 @@
 """What a configuration promises: a quality model, and certificates that were made with it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,16 @@ class Promised:
     def of(self, route: str) -> Certificate | None:
         """The one that a route decides by."""
         return self.certificates.get(route) or self.certificates.get("")
+
+    def unusable(self, certificate: Certificate, routes: Container[str], models: Container[str]) -> str:
+        """Why a certificate decides nothing here; "" if it does."""
+        if certificate.artefact != self.model.hash:
+            return "was made with another quality model, so it is not used; calibrate anew"
+        if certificate.route and certificate.route not in routes:
+            return "is for a route that there is not"
+        if missing := [name for name in (certificate.flagship, *certificate.models) if name not in models]:
+            return f"names models that are not configured: {', '.join(missing)}"
+        return ""
 
 
 def read_promised(model: Path, certificates: Path) -> Promised:

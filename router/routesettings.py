@@ -1,6 +1,6 @@
 """Routes and budgets as written: docs/configuration.md explains each key."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -59,6 +59,7 @@ class BudgetSettings(Strict):
     on_exceed: Literal["refuse", "allow"] = "refuse"
     soft: float | None = Field(default=None, gt=0, lt=1)
     on_soft: Literal["cheap"] = "cheap"
+    alert_at: list[Annotated[float, Field(gt=0, le=10)]] = [0.5, 0.8, 1.0]  # noqa: RUF012 (pydantic copies it)
 
 
 class ShadowSettings(Strict):

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from router.alertsettings import AlertSettings
 from router.core.catalog import UNLIMITED, DialectName, RateLimits, Tier
 from router.core.currency import ExchangeRates
 from router.core.money import Rate
@@ -195,6 +196,7 @@ class Settings(Strict):
     routes: dict[Name, RouteSettings] = Field(default_factory=dict)
     teams: dict[Name, TeamSettings] = Field(default_factory=dict)
     budgets: list[BudgetSettings] = Field(default_factory=list)
+    alerts: list[AlertSettings] = Field(default_factory=list)
     mock: MockSettings | None = None
 
     @field_validator("mock", mode="before")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from router.compiler import Compiler, caller_of
+from router.core.alerts import Target
 from router.core.catalog import (
     Caller,
     Catalog,
@@ -32,6 +33,7 @@ class Snapshot:
     encodings: tuple[str, ...]
     vendors: frozenset[str]
     warnings: tuple[Problem, ...] = ()
+    targets: tuple[Target, ...] = ()  # of alerts
     path: Path | None = None
     loaded_at: int = 0
     promised: Promised | None = None
@@ -92,6 +94,7 @@ def _compiled(compiler: Compiler, folder: Path, earlier: Sequence[Problem]) -> S
     shared = compiler.budgets(settings.budgets, "*", ("budgets",))
     teams, callers = compiler.teams(routes, shared)
     compiler.check_currencies()
+    targets = compiler.targets()
     if earlier or compiler.problems:
         raise BadConfiguration([*earlier, *_not_followed_from(earlier, compiler.problems)])
     by_vendor = {f"{m.vendor}/{name}": m for m in models.values() for name in (m.name, m.wire_name)}
@@ -105,6 +108,7 @@ def _compiled(compiler: Compiler, folder: Path, earlier: Sequence[Problem]) -> S
         encodings=tuple(sorted({model.counting.encoding for model in models.values()})),
         vendors=frozenset(model.vendor for model in models.values()),
         warnings=tuple(compiler.warnings),
+        targets=targets,
         path=Path(file.name),
         loaded_at=int(datetime.now(UTC).timestamp()),
         promised=promised,

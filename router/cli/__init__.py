@@ -18,6 +18,7 @@ COMMANDS = {
     "ledger": ("ledger", "Export the ledger, prove it, hold invoices to it."),
     "keys": ("keys", "Create, list and revoke keys."),
     "quality": ("quality", "Learn what is good enough, measure it, certify it."),
+    "import": ("importing", "Turn another gateway's configuration into one of Farebox's."),
     "migrate": ("migrate", "Bring the store to this version's schema."),
 }
 

@@ -67,6 +67,7 @@ class Budget:
     soft: int | None = None  # nano-units; past it `on_soft` applies
     on_soft: str = "cheap"
     on_exceed: str = "refuse"
+    alert_at: tuple[float, ...] = ()  # shares of the limit that are told when they are passed
 
     @property
     def account(self) -> str:

@@ -92,6 +92,14 @@ STEPS: tuple[str, ...] = (
     """
     ALTER TABLE ledger ADD COLUMN propensity REAL;
     """,
+    # 6: alerts that were found, for each target; those without `done` are still to be sent
+    """
+    CREATE TABLE alerts (
+        id TEXT NOT NULL, target TEXT NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL, done INTEGER,
+        PRIMARY KEY (id, target)
+    ) WITHOUT ROWID;
+    CREATE INDEX alerts_waiting ON alerts (at) WHERE done IS NULL;
+    """,
 )
 VERSION = len(STEPS)
 

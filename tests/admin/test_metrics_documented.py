@@ -54,7 +54,31 @@ async def test_types_and_labels_are_as_documented(seen, ask, demo):
     assert silent <= NOTHING_HERE_MAKES
 
 
+def test_the_examples_name_only_labels_that_their_metrics_have():
+    told = documented()
+    for block in re.findall(r"```promql\n(.*?)```", (ROOT / "docs/metrics.md").read_text(), re.DOTALL):
+        metrics = {
+            re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:farebox|gen_ai_client)_\w+", block)
+        }
+        labels = {
+            label.strip()
+            for group in re.findall(r"\b(?:by|on|ignoring|without) ?\(([^)]*)\)", block)
+            for label in group.split(",")
+        }
+        labels |= {name for group in re.findall(r"\{([^}]*)\}", block) for name in re.findall(r"(\w+) *[=!]", group)}
+        metrics &= told.keys()
+        assert metrics, block
+        assert labels - HISTOGRAMS_OWN <= set().union(*(told[name][1] for name in metrics)), block
+        assert ("le" in labels) <= any(told[name][0] == "histogram" for name in metrics), block
+
+
 def test_each_metric_has_an_example_that_asks_for_it():
     for section in (ROOT / "docs/metrics.md").read_text().split("\n### ")[1:]:
         name = re.match(r"`(\w+)`", section)[1]
         assert re.search(rf"```promql\n.*\b{name}(?:_bucket|_sum)?\b", section), name
+
+
+def test_the_guide_for_those_who_come_from_elsewhere_names_metrics_that_are_there():
+    named = set(re.findall(r"`((?:farebox|gen_ai_client)_\w+)", (ROOT / "docs/migrating-from-litellm.md").read_text()))
+    assert len(named) > 10
+    assert named <= documented().keys()

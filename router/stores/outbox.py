@@ -1,0 +1,69 @@
+"""Alerts in the store: each is written down for each target before it is sent, and marked when it was heard.
+
+What is in the table was found; what has no `done` is still to be sent. So nothing is told twice, not even by a process that
+takes over or starts again, and nothing is lost in between.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+
+from router.core.alerts import DAYS_BACK, HOUR, Alert
+from router.stores.ledgerfile import connect
+from router.stores.ports import StoreDown
+
+MAX_WAITING = 1000  # alerts to be sent; those that come when so many wait are found again while they hold, or not told
+
+
+class Outbox:
+    """Calls that wait for the disk: not for the event loop's thread. All raise `StoreDown`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def put(self, alerts: Sequence[Alert], target: str, now: int) -> bool:
+        """Write down what was found for a target; only the last of them is to be sent, and only if it is new."""
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            (waiting,) = connection.execute("SELECT count(*) FROM alerts WHERE done IS NULL").fetchone()
+            if waiting >= MAX_WAITING:
+                connection.execute("ROLLBACK")
+                return False
+            new = False
+            for alert in alerts:
+                sent = alert is alerts[-1]
+                found = connection.execute(
+                    "INSERT INTO alerts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (alert.id, target, now, orjson.dumps(alert), None if sent else now),
+                )
+                new = sent and found.rowcount == 1
+            connection.execute("COMMIT")
+        return new
+
+    def waiting(self) -> list[tuple[Alert, str, int]]:
+        """What is to be sent, to whom, and since when, oldest first."""
+        with self._open() as connection:
+            found = connection.execute("SELECT body, target, at FROM alerts WHERE done IS NULL ORDER BY at, id")
+            return [(Alert(**orjson.loads(body)), target, at) for body, target, at in found]
+
+    def done(self, alert_id: str, target: str, now: int) -> None:
+        with self._open() as connection:
+            connection.execute("UPDATE alerts SET done = ? WHERE id = ? AND target = ?", (now, alert_id, target))
+
+    def hours(self, now: int, currency: str) -> list[tuple[str, int, int]]:
+        """What each team has spent in each hour of the last days: (team, hour since 1970, nano-units)."""
+        since = (now // HOUR - (DAYS_BACK + 1) * 24) * HOUR
+        query = """SELECT team, at / ?, SUM(cost) FROM ledger WHERE at >= ? AND currency = ? GROUP BY 1, 2"""
+        with self._open(write=False) as connection:
+            return list(connection.execute(query, (HOUR, since, currency)))
+
+    @contextlib.contextmanager
+    def _open(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+        try:
+            with contextlib.closing(connect(self._path, write=write)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreDown(f"{self._path}: {error}") from None
