@@ -66,13 +66,19 @@ def _not_followed_from(earlier: Sequence[Problem], later: Sequence[Problem]) -> 
     ]
 
 
-def load(path: Path, mock_url: str | None = None, environment: Mapping[str, str] | None = None) -> Snapshot:
+def load(
+    path: Path,
+    mock_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    books: Sequence[Path] = (),
+) -> Snapshot:
     """Read, check and compile a configuration.
 
     Args:
         path: the YAML file; price books are found relative to it.
         mock_url: where the mock vendors are, for a configuration with `mock`.
         environment: for `${NAME}`; the process's own by default.
+        books: more price books, which win over those of the configuration.
 
     Raises:
         BadConfiguration: with every problem of the configuration and its price books.
@@ -81,6 +87,9 @@ def load(path: Path, mock_url: str | None = None, environment: Mapping[str, str]
     settings, file, problems = read_leniently(path, environment)
     if settings is None:
         raise BadConfiguration(problems)
+    if books:
+        more = [str(book.absolute()) for book in books]
+        settings = settings.model_copy(update={"prices": [*settings.prices, *more]})
     return _compiled(Compiler(settings, file, mock_url), path.parent, problems)
 
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "explain": ("explain", "Say what would be chosen for a request, and why."),
     "prices": ("prices", "Look into the price book."),
     "report": ("report", "Spend, tokens and savings from the ledger."),
+    "whatif": ("whatif", "Recorded traffic under other prices, another policy or other vendors."),
+    "top": ("top", "Spend as it happens, in the terminal."),
     "ledger": ("ledger", "Export the ledger, prove it, hold invoices to it."),
     "keys": ("keys", "Create, list and revoke keys."),
     "quality": ("quality", "Learn what is good enough, measure it, certify it."),

@@ -163,4 +163,5 @@ def _show(told: dict[str, Any]) -> None:
         print(f"budget   {budget['budget']}: {budget['spent']} of {budget['limit']} {budget['currency']} spent")
     print(f"\nCosts are in {currency}; prices per million tokens, input/output or input/cache read/output.\n")
     rows = [tuple(candidate[column] for column in COLUMNS) for candidate in told["candidates"]]
-    put("table", COLUMNS, rows, ("place", "quality", "expected_cost", "most_cost"))
+    styles = ["bold green" if row[0] == 1 else "" if row[0] else "dim" for row in rows]
+    put("table", COLUMNS, rows, ("place", "quality", "expected_cost", "most_cost"), styles)

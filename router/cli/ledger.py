@@ -11,6 +11,7 @@ import click
 import orjson
 
 from router.cli.common import config_option
+from router.cli.demo import command as demo
 from router.cli.reconcile import command as reconcile
 from router.cli.report import format_option, reading, time_options
 from router.cli.verify import check, checkpoint
@@ -83,3 +84,4 @@ def _csv(found: Iterator[dict[str, Any]]) -> None:
 command.add_command(check)
 command.add_command(checkpoint)
 command.add_command(reconcile)
+command.add_command(demo)

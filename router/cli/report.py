@@ -68,8 +68,14 @@ def reading(config: Path | None) -> Iterator[sqlite3.Connection]:
         no(f"{path} cannot be read: {error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
 
 
-def put(format_: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Collection[str] = ()) -> None:
-    """Rows as a table, CSV or a JSON array. What is None is blank, empty or null."""
+def put(
+    format_: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    numbers: Collection[str] = (),
+    styles: Sequence[str] = (),
+) -> None:
+    """Rows as a table, CSV or a JSON array. What is None is blank, empty or null. On a terminal a row may have a style."""
     if format_ == "json":
         print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
     elif format_ == "csv":
@@ -77,21 +83,24 @@ def put(format_: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], num
         writer.writerow(columns)
         writer.writerows(rows)
     else:
-        _table(columns, rows, numbers)
+        _table(columns, rows, numbers, styles)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Collection[str]) -> None:
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Collection[str], styles: Sequence[str]
+) -> None:
     """As wide as it needs to be, since a broken number is worse than a long line; without columns that are all blank."""
     from rich.console import Console  # noqa: PLC0415 (only a table needs it)
     from rich.table import Table  # noqa: PLC0415
 
     console = Console(width=10_000, force_terminal=sys.stdout.isatty(), markup=False, highlight=False, emoji=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     kept = [i for i in range(len(columns)) if any(row[i] not in {None, ""} for row in rows)]
     for column in (columns[i] for i in kept):
         table.add_column(column.replace("_", " "), justify="right" if column in numbers else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*("" if row[i] is None else str(row[i]) for i in kept))
+    for number, row in enumerate(rows):
+        style = styles[number] if number < len(styles) else "bold" if row and row[0] == "total" else None
+        table.add_row(*("" if row[i] is None else str(row[i]) for i in kept), style=style)
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -112,7 +121,7 @@ def _groups(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[s
     "--by", default="team", show_default=True, callback=_groups, metavar="NAMES",
     help=f"What to group by, separated by commas: {', '.join(GROUPS)}. Days are UTC; keys are shown as team/key.",
 )  # fmt: skip
-@format_option("table", "csv", "json")
+@format_option("table", "csv", "json", "focus")
 def command(config: Path | None, since: int | None, until: int | None, by: tuple[str, ...], format_: str) -> None:
     """Spend, tokens and savings from the ledger.
 
@@ -120,7 +129,17 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
     cache writes, `output` no reasoning. `saved` is what the route's flagship would have cost more. `estimated` is spend
     that no vendor reported. Amounts are exact, in the reporting currency of their time. By model it also shows what
     prompts were estimated at, in tokens, and what vendors then reported.
+
+    `--format focus` prints FOCUS 1.2 billing columns as CSV for cloud-cost tools, a row for each day, team, key, route,
+    model and vendor, whatever `--by` says.
     """
+    if format_ == "focus":
+        from router.cli.focus import COLUMNS as FOCUS  # noqa: PLC0415 (seldom wanted)
+        from router.cli.focus import rows as focus_rows  # noqa: PLC0415
+
+        with reading(config) as connection:
+            put("csv", FOCUS, list(focus_rows(connection, since, until)))
+        return
     columns = (*by, *COLUMNS, *(BY_MODEL if "model" in by else ()))
     with reading(config) as connection:
         found = list(sums(connection, by, since, until))

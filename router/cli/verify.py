@@ -10,9 +10,9 @@ import click
 from router.cli.common import config_option, no, settings_or_exit
 from router.cli.report import reading
 from router.core.checkpoint import BadCheckpoint, Checkpoint, parse
-from router.core.limits import FOREVER
-from router.stores.ledgerfile import last_row, totals, verify
+from router.stores.ledgerfile import counted, last_row, totals, verify
 from router.stores.ports import TOTAL_FIELDS
+from router.stores.spans import differing
 
 
 @click.command("verify")
@@ -60,7 +60,10 @@ def checkpoint(config: Path | None) -> None:
 def examine(connection: sqlite3.Connection, checkpoints: list[Checkpoint]) -> tuple[int, int, str]:
     """(rows as written, others, what is wrong first; "" if nothing is)."""
     good, bad, problem = _walk(connection)
-    return good, bad, problem or _against_sums(connection) or _against_checkpoints(connection, checkpoints)
+    problem = problem or _against_sums(connection) or _against_checkpoints(connection, checkpoints)
+    if not problem and (kind := differing(connection)):
+        problem = f"The chain is whole, but its rows do not add up to the sums that are kept per {kind}."
+    return good, bad, problem
 
 
 def _checkpoints(config: Path | None, kept: Path | None) -> list[Checkpoint]:
@@ -121,7 +124,7 @@ def _against_sums(connection: sqlite3.Connection) -> str:
     """The chain cannot see that its end was cut off or made up; the sums kept beside it can."""
     names = TOTAL_FIELDS
     kept = {total.labels: [getattr(total, name) for name in names] for total in totals(connection)}
-    found = {total.labels: [getattr(total, name) for name in names] for total in totals(connection, -FOREVER, FOREVER)}
+    found = {total.labels: [getattr(total, name) for name in names] for total in counted(connection)}
     if kept == found:
         return ""
     written, here = (sum(told[names.index("attempts")] for told in side.values()) for side in (kept, found))

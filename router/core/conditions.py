@@ -94,6 +94,11 @@ class When:
             and self.holds_at(facts.at)
         )
 
+    @property
+    def clocked(self) -> bool:
+        """Whether clock or calendar play a part."""
+        return self.minutes is not None or bool(self.weekdays) or self.calendar is not None
+
     def holds_at(self, at: int) -> bool:
         """Whether the clock part holds at an instant (microseconds since 1970). Each instant is judged by the wall clock
         and the day that are told in `zone` then, also where hours reach past midnight.

@@ -26,6 +26,11 @@ class ExchangeRates:
                 table[currency] = rows[i][1]
         return table
 
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """The instants at which a rate changes."""
+        return tuple(self._turns)
+
     def at(self, instant: int) -> Mapping[str, Rate]:
         """Currency → reporting currency, for every currency that has a rate at this instant."""
         return self._tables[bisect_right(self._turns, instant)]

@@ -89,6 +89,12 @@ class Rates:
             "images": self.per_image,
         }
 
+    @property
+    def usual(self) -> tuple[int, int, int, int, int, int]:
+        """The rates of `USUAL`, where `by_token_alone` says that they are all that there is."""
+        fresh, read, written, kept, text, reasoning = self._usual
+        return fresh, read, written, kept, text, reasoning
+
     def cost_pico(self, usage: Usage) -> int:
         """The exact cost of a usage, before rounding.
 
@@ -126,15 +132,15 @@ class Rates:
                 consumed = True
         return total + (self.per_request or 0) if consumed else total
 
-    def times(self, factor: Rate, when: When) -> "Rates":
-        """These rates with each token a factor dearer or cheaper; what is priced each stays.
+    def times(self, factor: Rate, when: When, *, each: bool = False) -> "Rates":
+        """These rates with each token a factor dearer or cheaper; what is priced each stays, unless `each` says otherwise.
 
         Raises:
             ValueError: a product is finer than a pico-unit.
 
         """
         scaled: dict[str, Any] = {}
-        for name in PER_TOKEN:
+        for name in (*PER_TOKEN, *(EACH if each else ())):
             if (pico := getattr(self, name)) is not None:
                 scaled[name], rest = divmod(pico * factor.numerator, factor.denominator)
                 if rest:

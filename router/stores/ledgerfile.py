@@ -5,15 +5,16 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from router.core.entry import Entry, abandoned
-from router.core.limits import FOREVER, Budget, moment
+from router.core.limits import Budget, moment
 from router.core.money import Rate, convert_nano, show
 from router.core.reprice import Consumed
 from router.core.usage import INPUTS, KINDS, LEAVES, Usage
+from router.stores import spans
 from router.stores.journal import attempt_of
 from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
 from router.stores.schema import ALWAYS_HASHED, COLUMNS, STEPS, VERSION
@@ -117,15 +118,20 @@ def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> It
 
 
 def totals(connection: sqlite3.Connection, since: int | None = None, until: int | None = None) -> list[Total]:
-    """The sums that are kept; for a span of time [since, until), the same counted from its rows."""
-    fields: Sequence[str] = TOTAL_FIELDS
+    """The sums that are kept; for a span of time [since, until), the same from those of its days, hours and rows."""
+    fields = TOTAL_FIELDS
     if since is None and until is None:
-        found = connection.execute(f"SELECT {', '.join(fields)} FROM totals")  # noqa: S608 (names of ours)
+        found: Iterable[Any] = connection.execute(f"SELECT {', '.join(fields)} FROM totals")  # noqa: S608 (names of ours)
     else:
-        labels = ", ".join(fields[:8])
-        fields = (*fields[:8], *SUMMED, "vendor_cost")
-        query = f"SELECT {labels}, {SUMS_SQL}, sum(vendor_cost) FROM ledger WHERE at >= ? AND at < ? GROUP BY {labels}"  # noqa: S608 (names of ours)
-        found = connection.execute(query, (since or 0, FOREVER if until is None else until))
+        found = spans.summed(connection, fields[:8], fields[8:], since, until)
+    return [Total(**dict(zip(fields, values, strict=True))) for values in found]
+
+
+def counted(connection: sqlite3.Connection) -> list[Total]:
+    """What `totals` has to be: the rows, added up."""
+    labels = ", ".join(TOTAL_FIELDS[:8])
+    fields = (*TOTAL_FIELDS[:8], *SUMMED, "vendor_cost")
+    found = connection.execute(f"SELECT {labels}, {SUMS_SQL}, sum(vendor_cost) FROM ledger GROUP BY {labels}")  # noqa: S608 (names of ours)
     return [Total(**dict(zip(fields, values, strict=True))) for values in found]
 
 
@@ -252,6 +258,9 @@ def sums(
     """Sums over the attempts that began in [since, until), as (*groups, currency, *SUMMED, *PROMPTS); amounts are
     nano-units. In the order of days where they are asked for, else the dearest first.
     """
+    if kept(by):
+        yield from _from_spans(connection, by, since, until)
+        return
     names = [*(GROUPS[name] for name in by), "currency"]
     places = ", ".join(str(i) for i in range(1, len(names) + 1))
     order = f"{by.index('day') + 1}, sum(cost) DESC" if "day" in by else "sum(cost) DESC"
@@ -260,6 +269,30 @@ def sums(
     query = f"""SELECT {", ".join(names)}, {SUMS_SQL}, {_PROMPTS} FROM ledger WHERE {where}
         GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
     yield from connection.execute(query, [at for _, at in bounds])
+
+
+def kept(by: Iterable[str]) -> bool:
+    """Whether there are sums by these names, so that the rows need not be read."""
+    return all(name in {"key", "day"} or name in spans.LABELS for name in by)
+
+
+def _from_spans(
+    connection: sqlite3.Connection, by: Sequence[str], since: int | None, until: int | None
+) -> Iterator[tuple[Any, ...]]:
+    """`sums` from those of days, hours and rows."""
+    groups = [*(GROUPS[name] for name in by if name != "day"), "currency"]
+    step: Literal["day"] | None = "day" if "day" in by else None
+    names = (*SUMMED, *PROMPTS)
+    found = []
+    for values in spans.summed(connection, groups, names, since, until, step):
+        labels = list(values[: len(groups) + bool(step)])
+        if step:
+            labels.insert(by.index("day"), moment(labels.pop(0)).date().isoformat())
+        found.append((*labels, *values[len(labels) :]))
+    cost = len(by) + 1 + SUMMED.index("cost")
+    day = by.index("day") if step else 0
+    found.sort(key=lambda row: (row[day] if step else "", -row[cost], row))
+    yield from found
 
 
 _CONSUMED = (

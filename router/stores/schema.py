@@ -1,5 +1,77 @@
 """The SQLite schema, as numbered steps that only go forward. Append; never edit a step that was released."""
 
+# What a row adds to the sums of its hour and of its day. `{0}` stands before each column: nothing where rows are read,
+# "NEW." where one is written. Both are text of step 7, so never edited either.
+_LABELS = """{0}team, {0}key, {0}route, {0}model, {0}vendor, {0}tier, {0}outcome, {0}currency, {0}vendor_currency"""
+_PROMPT = """ifnull({0}input_fresh, 0) + ifnull({0}cache_read, 0) + ifnull({0}cache_write_5m, 0)
+    + ifnull({0}cache_write_1h, 0) + ifnull({0}input_audio, 0) + ifnull({0}input_image, 0) + ifnull({0}input_prepaid, 0)"""
+_BOTH = (
+    """{0}basis <> 'estimated' AND {0}outcome <> 'error' AND {0}prompt_estimate IS NOT NULL AND """ + _PROMPT + " > 0"
+)
+_ADDED = (
+    """{0}attempt > 0, {0}final, {0}cost, {0}vendor_cost, CASE WHEN {0}basis = 'estimated' THEN {0}cost ELSE 0 END,
+    CASE WHEN {0}outcome <> 'error' AND {0}flagship_cost > {0}cost THEN {0}flagship_cost - {0}cost ELSE 0 END,
+    ifnull({0}input_fresh, 0) + ifnull({0}input_audio, 0) + ifnull({0}input_image, 0) + ifnull({0}input_prepaid, 0),
+    ifnull({0}cache_read, 0), ifnull({0}cache_write_5m, 0) + ifnull({0}cache_write_1h, 0),
+    ifnull({0}output_text, 0) + ifnull({0}output_audio, 0) + ifnull({0}output_image, 0)
+    + ifnull({0}output_rejected, 0) + ifnull({0}output_prepaid, 0), ifnull({0}output_reasoning, 0),
+    CASE WHEN """
+    + _BOTH
+    + " THEN {0}prompt_estimate ELSE 0 END, CASE WHEN "
+    + _BOTH
+    + " THEN "
+    + _PROMPT
+    + " ELSE 0 END, ifnull({0}fixed_cost, {0}cost)"
+)
+_SUMS = (
+    "attempts", "requests", "cost", "vendor_cost", "estimated_cost", "saved", "input", "cache_read", "cache_write",
+    "output", "reasoning", "prompt_estimate", "prompt_billed", "fixed_cost",
+)  # fmt: skip
+_HOUR, _DAY = 3_600_000_000, 86_400_000_000
+
+
+def _spans() -> str:
+    """Step 7: sums per hour and per day (UTC), kept by the ledger itself, whoever writes a row. Names are told once, so
+    that a row costs one look for its names and two short ones for its sums.
+    """
+    labels, plus = _LABELS.format(""), ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+    columns = ", ".join(f"{name} INTEGER NOT NULL" for name in _SUMS)
+    named = ", ".join(f"{name.strip()} TEXT NOT NULL" for name in labels.split(","))
+    added = ", ".join(f"sum({part})" for part in _parts(_ADDED.format("")))
+    again = ", ".join(f"sum({name})" for name in _SUMS)
+    return f"""
+    CREATE TABLE names (id INTEGER PRIMARY KEY, {named}, UNIQUE ({labels}));
+    CREATE TABLE spans (
+        length INTEGER NOT NULL, start INTEGER NOT NULL, name INTEGER NOT NULL, {columns},
+        PRIMARY KEY (length, start, name)
+    ) WITHOUT ROWID;
+    INSERT INTO names ({labels}) SELECT DISTINCT {labels} FROM ledger;
+    INSERT INTO spans SELECT {_HOUR}, at - at % {_HOUR}, names.id, {added} FROM ledger JOIN names USING ({labels})
+        GROUP BY at - at % {_HOUR}, names.id;
+    INSERT INTO spans SELECT {_DAY}, start - start % {_DAY}, name, {again} FROM spans WHERE length = {_HOUR}
+        GROUP BY start - start % {_DAY}, name;
+    CREATE TRIGGER ledger_spans AFTER INSERT ON ledger BEGIN
+        INSERT OR IGNORE INTO names ({labels}) VALUES ({_LABELS.format("NEW.")});
+        INSERT INTO spans SELECT lengths.column1, NEW.at - NEW.at % lengths.column1, names.id, {_ADDED.format("NEW.")}
+            FROM names CROSS JOIN (VALUES ({_HOUR}), ({_DAY})) AS lengths
+            WHERE ({_LABELS.format("names.")}) = ({_LABELS.format("NEW.")})
+            ON CONFLICT DO UPDATE SET {plus};
+    END;
+    """  # noqa: S608 (fixed text)
+
+
+def _parts(text: str) -> list[str]:
+    """A list of SQL expressions, split at the commas that are in no parentheses."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
 STEPS: tuple[str, ...] = (
     # 1: the spine
     """
@@ -100,6 +172,8 @@ STEPS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX alerts_waiting ON alerts (at) WHERE done IS NULL;
     """,
+    # 7: sums per hour and day, so that reports and the page do not read millions of rows
+    _spans(),
 )
 VERSION = len(STEPS)
 

@@ -51,7 +51,8 @@ def checkpoint_of(connection, seq):
 
 
 def dump(connection):
-    return connection.execute("SELECT * FROM ledger ORDER BY seq").fetchall()
+    rows = connection.execute("SELECT * FROM ledger ORDER BY seq").fetchall()
+    return rows, connection.execute("SELECT * FROM spans JOIN names ON id = name").fetchall()
 
 
 values = st.one_of(
@@ -111,15 +112,16 @@ def made_anew(connection):
     """What somebody does who knows how it works: hashes, numbers and sums all anew."""
     found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM ledger ORDER BY seq").fetchall()
     connection.execute("DELETE FROM ledger")
+    connection.execute("DELETE FROM spans")
     last = GENESIS
     for seq, row in enumerate(found, 1):
         last = chain(last, row)
         places = ", ".join("?" * (len(COLUMNS) + 2))
         connection.execute(f"INSERT INTO ledger (seq, {', '.join(COLUMNS)}, hash) VALUES ({places})", (seq, *row, last))
-    from router.stores.ledgerfile import totals  # noqa: PLC0415
+    from router.stores.ledgerfile import counted  # noqa: PLC0415
     from router.stores.ports import TOTAL_FIELDS  # noqa: PLC0415
 
-    sums = [[getattr(total, name) for name in TOTAL_FIELDS] for total in totals(connection, -1, 2**62)]
+    sums = [[getattr(total, name) for name in TOTAL_FIELDS] for total in counted(connection)]
     connection.execute("DELETE FROM totals")
     connection.executemany(f"INSERT INTO totals VALUES ({', '.join('?' * len(TOTAL_FIELDS))})", sums)
 
@@ -145,6 +147,10 @@ def test_a_sum_that_was_changed_is_found(whole):
         with closing(copy(whole)) as connection:
             connection.execute(f"UPDATE totals SET {name} = {name} + 1")
             assert "do not add up" in examine(connection, [])[2]
+        for length, kind in ((3_600_000_000, "hour"), (86_400_000_000, "day")):
+            with closing(copy(whole)) as connection:
+                connection.execute(f"UPDATE spans SET {name} = {name} + 1 WHERE length = {length}")
+                assert examine(connection, [])[2].endswith(f"kept per {kind}.")
 
 
 def test_a_checkpoint_is_printed_kept_and_held_against_the_ledger(run, ledger, tamper, tmp_path):

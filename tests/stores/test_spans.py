@@ -1,0 +1,132 @@
+"""Sums per hour and day: whatever span of time is asked for, they are those of its rows."""
+
+import contextlib
+import itertools
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_rows import AT, entry, opened
+
+from router.core.usage import Usage
+from router.stores.ledgerfile import GROUPS, connect, counted, kept, migrate, sums, totals
+from router.stores.schema import STEPS, VERSION
+from router.stores.spans import DAY, HOUR, LABELS, SUMS, differing, pieces, summed
+
+START = AT - AT % DAY
+INSTANTS = st.one_of(
+    st.none(),
+    st.builds(lambda n, off: START + n * HOUR + off, st.integers(-2, 75), st.sampled_from([0, 0, -1, 1, 7_000_000])),
+    st.integers(START, START + 3 * DAY),
+)
+
+
+def made(number):
+    """Rows over three days, of every kind that a sum tells apart; some begin with an hour or a day, or end it."""
+    at = START + number * 2_347_000_000 if number % 7 else START + (number // 7) * HOUR - (number % 2)
+    usage = Usage(number, number % 3 or None, 2, None, 5, number % 4, 1, None, 2, 3, None, 1, None, 4)
+    return entry(
+        number, cost=1000 * number, outcome=("ok", "error", "left")[number % 3], at=max(START, at), usage=usage,
+        basis=("reported", "estimated")[number % 5 == 0], team=("search", "support")[number % 2],
+        model=("small", "large")[number % 4 == 1], prompt_estimate=number if number % 6 else None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    import asyncio  # noqa: PLC0415
+
+    path = tmp_path_factory.mktemp("spans") / "farebox.db"
+
+    async def write():
+        async with opened(path) as ledger:
+            for number in range(1, 111):
+                await ledger.close(made(number))
+
+    asyncio.run(write())
+    with contextlib.closing(connect(path)) as connection:
+        yield connection
+
+
+def from_rows(connection, by, since, until):
+    """The same by the rows alone, which is what they have to be."""
+    where = f"at >= {-(2**62) if since is None else since} AND at < {2**62 if until is None else until}"
+    with contextlib.closing(sqlite3.connect(":memory:")) as other:
+        other.executescript("".join(STEPS[:3]))
+        columns = [name for _, name, *_ in other.execute("PRAGMA table_info(ledger)")]
+        rows = connection.execute(f"SELECT {', '.join(columns)} FROM ledger WHERE {where}").fetchall()
+        other.executemany(f"INSERT INTO ledger VALUES ({', '.join('?' * len(columns))})", rows)
+        other.executescript(STEPS[3])  # filled when the schema is brought up to date
+        return sorted(sums(other, by))
+
+
+@settings(deadline=None, max_examples=150)
+@given(INSTANTS, INSTANTS, st.sampled_from([("team",), ("day",), ("team", "day"), ("model", "key", "outcome"), ()]))
+def test_a_report_over_any_span_is_that_of_its_rows(whole, since, until, by):
+    assert kept(by)
+    assert sorted(sums(whole, by, since, until)) == from_rows(whole, by, since, until)
+
+
+@settings(deadline=None)
+@given(INSTANTS, INSTANTS)
+def test_hours_add_up_to_the_span_and_each_begins_with_one(whole, since, until):
+    hours = list(summed(whole, (), ("attempts", "cost"), since, until, "hour"))
+    whole_span = next(summed(whole, (), ("attempts", "cost"), since, until), (None, None))
+    assert all(start % HOUR == 0 for start, _, _ in hours)
+    assert sum(row[1] for row in hours) == (whole_span[0] or 0)
+    assert sum(row[2] for row in hours) == (whole_span[1] or 0)
+
+
+@settings(deadline=None)
+@given(INSTANTS, INSTANTS, st.sampled_from(["day", "hour"]))
+def test_the_pieces_of_a_span_are_the_span_and_only_its_ends_are_rows(since, until, step):
+    found = pieces(since, until, step)
+    low, high = -(2**62) if since is None else since, 2**62 if until is None else until
+    if low >= high:
+        assert found == []
+        return
+    assert all(a.until == b.since for a, b in itertools.pairwise(found))
+    assert (min(found[0].since, low), max(found[-1].until, high)) == (found[0].since, found[-1].until)
+    assert sum(piece.until - piece.since for piece in found if piece.kind == "row") < 2 * HOUR
+
+
+def test_totals_of_all_time_of_the_rows_and_of_a_span_that_holds_them_are_the_same(whole):
+    def of(found):
+        return {total.labels: total for total in found}
+
+    assert of(totals(whole)) == of(counted(whole)) == of(totals(whole, START, START + 90 * DAY))
+    assert differing(whole) == ""
+
+
+def test_a_row_that_was_closed_twice_counts_once(path):
+    import asyncio  # noqa: PLC0415
+
+    async def write():
+        async with opened(path) as ledger:
+            await ledger.close(made(1))
+            await ledger.close(made(1))
+
+    asyncio.run(write())
+    with contextlib.closing(connect(path)) as connection:
+        assert next(summed(connection, (), ("attempts",)))[0] == 1
+
+
+def test_a_ledger_of_an_earlier_schema_has_its_sums_counted_once(path, whole):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("".join(STEPS[:3]) + "PRAGMA user_version=3;")
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(ledger)")]
+        rows = whole.execute(f"SELECT {', '.join(columns)} FROM ledger").fetchall()
+        connection.executemany(f"INSERT INTO ledger VALUES ({', '.join('?' * len(columns))})", rows)
+        connection.commit()
+    assert migrate(path) == (3, VERSION)
+    with contextlib.closing(connect(path)) as connection:
+        columns = ", ".join(("length", "start", *LABELS, *SUMS))
+        query = f"SELECT {columns} FROM spans JOIN names ON id = name ORDER BY {columns}"
+        assert connection.execute(query).fetchall() == whole.execute(query).fetchall()
+
+
+def test_every_group_of_a_report_has_its_sums_and_what_has_none_reads_the_rows(whole):
+    assert all(kept([name]) for name in GROUPS)
+    assert not kept(["colour"])
+    assert set(SUMS) >= {"attempts", "cost", "vendor_cost", "prompt_billed"}
