@@ -13,7 +13,8 @@ def main() -> None:
     for target, source in (
         ("run.txt", ["pyproject.toml"]),
         ("build.txt", ["requirements/build.in"]),
-        ("dev.txt", ["pyproject.toml", "requirements/build.in", "--group", "dev"]),
+        ("otel.txt", ["pyproject.toml", "--extra", "otel"]),
+        ("dev.txt", ["pyproject.toml", "requirements/build.in", "--extra", "otel", "--group", "dev"]),
     ):
         subprocess.run(
             [sys.executable, "-m", *BASE, *source, "--output-file", f"requirements/{target}"],

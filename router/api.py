@@ -98,6 +98,7 @@ def endpoint(name: Endpoint) -> Any:
             team = caller.team
             with farebox.room.enter(farebox.snapshot.settings.server) as seat:
                 seat.writer = reply
+                farebox.telemetry.came(request_id, request.headers.get("traceparent"))
                 raw = await _body(request, seat)
                 await serve(
                     Inbound(request_id, name, raw, request.headers, caller, began),

@@ -27,6 +27,7 @@ from router.lean import LeanUpstream
 from router.lending import Borrowed, Lender
 from router.logs import observe as log_entry
 from router.metrics import Metrics
+from router.otel import Telemetry, connect
 from router.promises import Promises
 from router.room import Room
 from router.services import Services
@@ -74,6 +75,7 @@ class Farebox:
     tokenizer: Tokenizer = field(init=False)
     habits: Habits = field(init=False)
     metrics: Metrics = field(init=False)
+    telemetry: Telemetry = field(init=False)
     settlement: Settlement = field(init=False)
     services: Services = field(init=False)
     gate: Gate = field(init=False)
@@ -102,12 +104,13 @@ class Farebox:
         self.tokenizer = Tokenizer()
         self.habits = Habits()
         self.metrics = Metrics(self._now)
+        self.telemetry = connect(self.snapshot.settings.otel, self.metrics.registry, self.snapshot.rates.reporting)
         self.callers = self.snapshot.callers
         self.gate = Gate(self.clock, server.rate_wait)
         self.room = Room(self.clock)
         self.settlement = Settlement(
             self.accounts, self.recorder, self.tokenizer, self.habits, self.clock,
-            observers=[self.metrics.observe, self.gate.observe, log_entry], wait_s=server.budget_wait,
+            observers=[self.metrics.observe, self.gate.observe, log_entry, self.telemetry.observe], wait_s=server.budget_wait,
         )  # fmt: skip
         self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
         if self.upstream is None:
@@ -168,6 +171,7 @@ class Farebox:
         self._own(self._checkpoints())
         self._own(self._cut_slow())
         self._own(self.labels.tend())
+        self._own(self.telemetry.run())
         self._keep_watch()
         self.ready = True
 
@@ -223,6 +227,7 @@ class Farebox:
         await self.services.cache.stop()
         await self.labels.stop_asking()
         await self.settlement.drain(self.snapshot.settings.server.drain)
+        await self.telemetry.stop()
         await self.services.upstream.stop()
         if self._stamp:  # it had started
             await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())

@@ -16,6 +16,7 @@ from router.quotas import Standing
 from router.snapshot import Snapshot
 
 OTHER = "other"
+CUT = ("turned_away", "sends_slowly", "reads_slowly")  # why a client was: see `room`
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,11 @@ class Known:
         catalog = self._snapshot.catalog
         return name if name in catalog.routes or name in catalog.models or name in catalog.by_vendor else OTHER
 
+    def per_model(self, counts: Mapping[tuple[str, ...], int]) -> Mapping[tuple[str, ...], int]:
+        """Counts of (vendor, model), with a zero for each that is configured."""
+        zeros = {(model.vendor, model.name): 0 for model in self._snapshot.catalog.models.values()}
+        return zeros | fold(counts, lambda k: (self.vendor(k[0]), self.model(k[1])))
+
 
 def gauges(now: Now, known: "Known") -> Iterator[Metric]:
     """Everything that is read when it is asked for."""
@@ -74,10 +80,11 @@ def gauges(now: Now, known: "Known") -> Iterator[Metric]:
     yield waiting
     yield counter(
         "farebox_clients_cut", "Connections ended for what their clients did", ("why",),
-        {(why,): n for why, n in now.cut.items()},
+        {(why,): now.cut.get(why, 0) for why in CUT},
     )  # fmt: skip
     yield GaugeMetricFamily("farebox_store_down", "1 while the ledger cannot be written", value=int(now.store_down))
-    journalled = fold({(team,): n for team, n in now.journalled.items()}, lambda k: (known.team(k[0]),))
+    teams = dict.fromkeys(now.snapshot.teams, 0) | dict(now.journalled)
+    journalled = fold({(team,): n for team, n in teams.items()}, lambda k: (known.team(k[0]),))
     yield counter("farebox_journalled", "Attempts made while the ledger could not be written", ("team",), journalled)
     tried = fold(now.cascades, lambda k: (known.route(k[0]), k[1]))
     yield counter("farebox_cascade", "Requests for which a cheap model was tried first", ("route", "outcome"), tried)

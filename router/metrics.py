@@ -5,16 +5,16 @@ double holds that up to nine million units). Counters begin with what the ledger
 Label values are configured names; anything else becomes `other`.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from router.core.entry import Entry
 from router.core.usage import KINDS
+from router.distribution import Distribution
 from router.gauges import Known, Now, counter, fold, gauges, money
 from router.stores.ports import Labels, Total, labels_of
 
@@ -43,6 +43,7 @@ class Metrics(Collector):
         self.bound_broken: Counter[tuple[str, ...]] = Counter()
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        ProcessCollector(registry=self.registry)
         gen_ai = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
         self.overhead = Distribution(
             "farebox_overhead_seconds", "Time of a request that is Farebox's own", (), OVERHEAD_BUCKETS
@@ -119,7 +120,7 @@ class Metrics(Collector):
         now = self._now()
         known = Known(now.snapshot)
         yield from self._money(known)
-        yield from self._counts(known)
+        yield from self._counts(known, now)
         yield from gauges(now, known)
         for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
             yield distribution.family()
@@ -153,13 +154,16 @@ class Metrics(Collector):
         yield money("farebox_fixed_model_cost", told, ("team", "route", "currency"), sums.fixed)
         yield money("farebox_estimated_cost", "Spend that no vendor reported", ("team", "currency"), sums.estimated)
 
-    def _counts(self, known: "Known") -> Iterator[Metric]:
+    def _counts(self, known: "Known", now: Now) -> Iterator[Metric]:
+        """Counters of events. Where the labels can be known before, they begin at 0: a series that begins at 1 has grown
+        by nothing for Prometheus, so the first event would be missed.
+        """
         refused = fold(self.refused, lambda k: (known.team(k[0]), k[1]))
         attempts = fold(self.attempts, lambda k: (known.vendor(k[0]), known.model(k[1]), k[2]))
         fallbacks = fold(self.fallbacks, lambda k: (known.route(k[0]), known.model(k[1]), known.model(k[2])))
-        unpriced = fold(self.unpriced, lambda k: (known.vendor(k[0]), known.model(k[1])))
-        disputed = fold(self.disputed, lambda k: (known.vendor(k[0]), known.model(k[1])))
-        served = fold(self.served, lambda k: (known.vendor(k[0]), known.model(k[1])))
+        unpriced = known.per_model(self.unpriced)
+        disputed = known.per_model(self.disputed)
+        served = known.per_model(self.served)
         yield counter("farebox_refused", "Requests refused before any attempt", ("team", "reason"), refused)
         yield counter("farebox_attempts", "Calls to vendors by result", ("vendor", "model", "result"), attempts)
         yield counter("farebox_fallbacks", "Moves to the next candidate", ("route", "from", "to"), fallbacks)
@@ -178,41 +182,16 @@ class Metrics(Collector):
             ("vendor", "model"),
             served,
         )
-        broken = fold(self.bound_broken, lambda k: (known.vendor(k[0]), known.model(k[1])))
+        broken = known.per_model(self.bound_broken)
         yield counter("farebox_estimate_bound_broken", "Prompts billed beyond their bound", ("vendor", "model"), broken)
-        yield money("farebox_overrun", "Charges beyond what was held for them", ("team", "currency"), self.overrun)
+        overrun = {(state.budget.owner, state.budget.currency): 0 for state in now.budgets} | self.overrun
+        yield money("farebox_overrun", "Charges beyond what was held for them", ("team", "currency"), overrun)
         yield counter(
             "farebox_config_reloads",
             "Reloads of the configuration",
             ("result",),
-            {(k,): v for k, v in self.reloads.items()},
+            {(k,): self.reloads[k] for k in ("ok", "failed")},
         )
-
-
-class Distribution:
-    """A histogram that only one thread writes: prometheus_client's own takes a lock and walks the buckets each time."""
-
-    __slots__ = ("_buckets", "_counts", "_labels", "_name", "_sums", "_text")
-
-    def __init__(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> None:
-        self._name, self._text, self._labels, self._buckets = name, text, labels, buckets
-        self._counts: dict[tuple[str, ...], list[int]] = {}
-        self._sums: dict[tuple[str, ...], float] = {}
-
-    def observe(self, value: float, labels: tuple[str, ...] = ()) -> None:
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * (len(self._buckets) + 1)
-            self._sums[labels] = 0.0
-        counts[bisect_left(self._buckets, value)] += 1
-        self._sums[labels] += value
-
-    def family(self) -> Metric:
-        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        for labels, counts in self._counts.items():
-            upto = [(str(float(bound)), sum(counts[: i + 1])) for i, bound in enumerate(self._buckets)]
-            family.add_metric(labels, [*upto, ("+Inf", sum(counts))], self._sums[labels])
-        return family
 
 
 class _Sums:

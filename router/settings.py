@@ -7,6 +7,7 @@ checked where the snapshot is compiled. Either way every problem is reported at 
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -179,6 +180,21 @@ class QualitySettings(Strict):
     certificates: Path
 
 
+class OtelSettings(Strict):
+    endpoint: str = Field(pattern=r"^https?://[^\s?#]+$")
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    metrics: bool = True
+    traces: bool = True
+    every: Seconds = 60.0
+    service: str = "farebox"
+
+    @model_validator(mode="after")
+    def _is_installed(self) -> "OtelSettings":
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+            raise ValueError("OpenTelemetry is not installed: pip install 'farebox[otel]'")
+        return self
+
+
 class Settings(Strict):
     """The whole file."""
 
@@ -190,6 +206,7 @@ class Settings(Strict):
     checkpoints: CheckpointSettings | None = None
     labels: LabelSettings = LabelSettings()
     quality: QualitySettings | None = None
+    otel: OtelSettings | None = None
     prices: list[str] = Field(default_factory=lambda: ["builtin"])
     vendors: dict[Name, VendorSettings] = Field(default_factory=dict)
     models: dict[Name, ModelSettings] = Field(default_factory=dict)

@@ -14,7 +14,8 @@ from router.core.catalog import Caller, Candidate, ChatRequest, Endpoint, Model,
 from router.core.conditions import ANY
 from router.core.currency import ExchangeRates
 from router.core.errors import RouterError
-from router.core.policy import DEFAULT_EXPECTED_OUTPUT, Decision, Market, decide
+from router.core.plan import DEFAULT_EXPECTED_OUTPUT, Market
+from router.core.policy import Decision, decide
 from router.core.prices import Timeline
 from router.core.tokens import Learnt, Measure, Prompt
 

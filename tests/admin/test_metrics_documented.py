@@ -9,9 +9,7 @@ from traffic import BATCH, send_traffic
 SECTION = re.compile(r"^### `(\w+)`\n(counter|gauge|histogram), ([^;]+); (?:`([\w, ]+)`|(no labels))", re.MULTILINE)
 HISTOGRAMS_OWN = {"le"}
 NOTHING_HERE_MAKES = {
-    "farebox_unpriced_total", "farebox_overrun_total", "farebox_vendor_cost_mismatch_total", "farebox_free_quota_remaining",
-    "farebox_labels_dropped_total", "farebox_labels_total", "farebox_shadow_total",
-    "farebox_served_at_another_price_total", "farebox_clients_cut_total", "farebox_journalled_total",
+    "farebox_free_quota_remaining", "farebox_labels_dropped_total", "farebox_labels_total", "farebox_shadow_total",
     "farebox_cascade_total", "farebox_cache_hits_total",
 }  # fmt: skip
 
