@@ -4,9 +4,8 @@ Each row of the ledger is decided anew by `policy.decide` itself and priced on i
 those of pricing every row one by one. What makes it fast is that a decision depends on little: the route, the need, how
 long the prompt is, whether it thinks, and which prices are in force: see `whom`.
 
-What the ledger does not know is not simulated: an answer is as long from any model, every model is well, and a request's
-own wishes (its quality, cost limit, tier, vendors) and capabilities are forgotten. A vendor's own tokenizer counted the
-prompt; another's count is taken to be the same.
+What the ledger does not know is not simulated: an answer is as long from any model, every model is well, a request's own
+wishes and capabilities are forgotten, and another vendor's tokenizer is taken to count the same.
 """
 
 from bisect import bisect_right
