@@ -8,12 +8,12 @@ from functools import partial
 from typing import NamedTuple
 
 from router.cascade import Ask, Kept
+from router.core.cascade import Doubt
 from router.core.catalog import Caller
 from router.core.errors import (
     ContentFiltered,
     ContextTooLong,
     InvalidRequest,
-    OverBudget,
     Overloaded,
     RateLimited,
     RouterError,
@@ -126,30 +126,33 @@ class Attempts:
 
     async def _cheap_first(self, ticket: Ticket, cheap: Plan, reply: Reply, ask: Ask) -> str | None:
         """Ask a cheap model and look at its answer. None: the client has it; else why it has not."""
-        services, kept = self.services, Kept()
+        services, kept, began = self.services, Kept(), self.services.clock.seconds()
+        route = ticket.decision.route
         turn = Turn(services.turns, (cheap,), services.turns.seat(cheap, well=True))
-        told = ticket.decision.route.cascade
-        if turn.seat is None or told is None:
+        if turn.seat is None or route.cascade is None:
             return "it has no room now"
         tried = _because(ticket, f"cascade: {cheap.model.name} is tried first")
         try:
             async with services.settlement.reserve(tried, turn.plans, 1, turn.claim) as tally:
-                tally.seat, self.admission.asked, tally.final = turn.take(), True, False
+                tally.seat, self.admission.asked = turn.take(), True
                 self.done += 1
                 await relay(ticket.chat, tally, kept, services.reach)
-                if not kept.status:
-                    return str(tally.failure)
-                why = await services.cascades.wrong(ticket.chat, ticket.decision.route.name, told, cheap, kept, ask)
-                if why:
-                    tally.lost = True
-                    return why
-                tally.final = True
+                if tally.seat is not None:
+                    tally.seat.leave()  # its vendor has answered: a checker may take long, and a judge may wait for it
+                doubt: Doubt | None = Doubt(str(tally.failure))
+                if kept.status:
+                    doubt = await services.cascades.doubt(ticket.chat, route.name, route.cascade, cheap, kept, ask)
+                services.cascades.count(route.name, doubt)
+                if doubt is not None:
+                    tally.final, tally.lost = False, bool(kept.status)
+                    return doubt.why
                 await _send(tally, kept, reply)
-        except (OverBudget, RateLimited) as error:  # that of the better model is what the client is told
+                services.on_overhead(tally.overhead_s(self.began))
+        except RouterError as error:  # that of the better model is what the client is told
             return error.message
         finally:
             turn.give_back()
-        services.on_overhead(tally.overhead_s(self.began))
+            self.began += services.clock.seconds() - began  # another's time, whatever came of it
         return None
 
 

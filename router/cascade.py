@@ -7,24 +7,28 @@ charged and in the ledger, so a cheap one is tried only where it costs a fractio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from router.checker import Checker
 from router.core import jsonio
-from router.core.cascade import Cascade
+from router.core.cascade import Cascade, Doubt, short_of
 from router.core.catalog import ChatRequest
-from router.core.checks import Asked, found, in_tool_loop
+from router.core.checks import Answer, Asked, found, in_tool_loop
 from router.core.errors import RouterError
 from router.core.plan import Plan
 from router.core.policy import Decision
-from router.dialects.answers import answer_of
+from router.dialects.answers import READ, answer_of
+from router.dialects.hub import spoken
+from router.dialects.turn import ODD
 from router.habits import Habits
 from router.upstream import Upstream
 
-ANSWERED = 16_000  # characters of an answer that a judge is shown
+SHOWN = 16_000  # characters of a request, and of an answer, that a judge is shown: it is paid by them
 JUDGE = (
     "You judge whether an answer does what was asked. Say one number from 0 (of no use) to 10 (nothing better could be"
     " expected), and no word more."
 )
+VERDICT = re.compile(r"\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*")  # with its asterisks or its full stop, and nothing else
 Ask = Callable[[str, bytes], Awaitable[bytes]]
 """Asks a model by its name, as an ordinary request of the same caller. Raises `RouterError`."""
 
@@ -56,52 +60,85 @@ class Cascades:
     outcomes: dict[tuple[str, ...], int] = field(default_factory=dict)  # (route, outcome) → how many
 
     def first(self, chat: ChatRequest, decision: Decision) -> Plan | None:
-        """The plan to try before the decision's; None: none, and it is served as decided."""
+        """The plan to try before the decision's; None: none, and it is served as decided.
+
+        What only a vendor of the client's own dialect understands is left alone: it may hold results of tools that nobody
+        else can see, and a conversation that this vendor keeps would go on with another's answer.
+        """
         told = decision.route.cascade
-        if told is None or chat.stream or chat.choices != 1 or chat.endpoint == "embeddings":
+        if told is None or chat.stream or chat.choices != 1 or chat.endpoint not in READ:
             return None
-        if decision.route.pinned or in_tool_loop(chat.said) or not decision.below:
+        if decision.route.pinned or in_tool_loop(chat.said) or chat.stays or chat.prompt.unseen or not decision.below:
             return None
-        cheap = min(decision.below, key=lambda plan: plan.expected_nano)
-        return cheap if cheap.expected_nano * told.when_ratio <= decision.plans[0].expected_nano else None
+        cheap, plan = min(decision.below, key=lambda plan: plan.expected_nano), decision.plans[0]
+        pays = cheap.expected_nano < plan.expected_nano
+        return cheap if pays and cheap.expected_nano * told.when_ratio <= plan.expected_nano else None
 
-    async def wrong(self, chat: ChatRequest, route: str, told: Cascade, plan: Plan, kept: Kept, ask: Ask) -> str:
-        """Why an answer will not do; "" if it will."""
-        why = await self._wrong(chat, route, told, plan, kept, ask)
-        key = route, "escalated" if why else "accepted"
+    def count(self, route: str, doubt: Doubt | None) -> None:
+        """One cheap answer is passed on, or why it is not."""
+        key = route, "accepted" if doubt is None else "unchecked" if doubt.unchecked else "escalated"
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
-        return why
 
-    async def _wrong(self, chat: ChatRequest, route: str, told: Cascade, plan: Plan, kept: Kept, ask: Ask) -> str:
+    async def doubt(
+        self, chat: ChatRequest, route: str, told: Cascade, plan: Plan, kept: Kept, ask: Ask
+    ) -> Doubt | None:
+        """Why an answer will not do; None if it will."""
         answer = answer_of(chat.endpoint, kept.body)
         if answer is None:
-            return "its answer cannot be read"
-        asked = Asked.of(chat.said, self.habits.expected_output(route))
-        if why := found(asked, answer, told.checks):
-            return why
-        body = jsonio.dumps(chat.body)
+            return Doubt("its answer cannot be read")
+        usual = self.habits.expected_output(route) if self.habits.likely_output(route) is not None else None
+        if why := found(Asked.of(chat.said, usual), answer, told.checks):
+            return Doubt(why)
+        doubt = None
         if told.checker is not None:
-            score = await Checker(told.checker, self.upstream).score(body, kept.body, plan.model.name, route)
-            if score is None:
-                return "its answer could not be checked"
-            if score < told.at_least:
-                return f"checker: {score:g} is below {told.at_least:g}"
-        if told.judge is not None:
-            score = await _judged(told.judge, body, answer.text or kept.body.decode(), ask)
-            if score is None:
-                return "its answer could not be judged"
-            if score < told.at_least:
-                return f"judge: {score:g} is below {told.at_least:g}"
-        return ""
+            checker = Checker(told.checker, self.upstream)
+            doubt = short_of(
+                told, "checker", await checker.score(jsonio.dumps(chat.body), kept.body, plan.model.name, route)
+            )
+        if told.judge is not None and doubt is None:
+            doubt = short_of(told, "judge", await _judged(told.judge, chat.said, answer, ask))
+        return doubt
 
 
-async def _judged(model: str, asked: bytes, answer: str, ask: Ask) -> float | None:
-    shown = f"The request:\n{asked.decode()}\n\nThe answer:\n{answer[:ANSWERED]}"
-    messages = [{"role": "system", "content": JUDGE}, {"role": "user", "content": shown}]
+async def _judged(model: str, asked: Mapping[str, Any], answer: Answer, ask: Ask) -> float | None:
+    """None where the judge could not be asked, said something else than a number, or would not have seen it all."""
     try:
-        raw = await ask(model, jsonio.dumps({"model": model, "messages": messages, "temperature": 0}))
+        request = _shown(asked)
+        told = answer.text + "".join(f"\n[calls {name}: {_plain(given)}]" for name, given in answer.calls)
+    except ODD:  # such as tools that are nested too deep to be written
+        return None
+    if request is None or len(told) > SHOWN:
+        return None
+    messages = [
+        {"role": "system", "content": JUDGE},
+        {"role": "user", "content": f"The request:\n{request}\n\nThe answer:\n{told}"},
+    ]
+    try:
+        raw = await ask(model, jsonio.dumps({"model": model, "messages": messages}))
     except RouterError:
         return None
-    told = answer_of("chat/completions", raw)
-    number = re.search(r"\d+(?:\.\d+)?", told.text) if told is not None else None
-    return min(1.0, float(number.group()) / 10) if number else None
+    verdict = answer_of("chat/completions", raw)
+    number = VERDICT.fullmatch(verdict.text.strip()) if verdict is not None else None
+    score = float(number[1]) / 10 if number else None
+    return score if score is not None and score <= 1 else None
+
+
+def _shown(asked: Mapping[str, Any]) -> str | None:
+    """A request as a judge is shown it; None if it is too long, or has pictures or sounds, which would be paid as text."""
+    told, size = [], 0
+    for message in asked.get("messages") or ():
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if part.get("type") not in ("text", "refusal"):
+                return None
+        told.append(f"{message.get('role')}: {spoken(content)}")
+        size += len(told[-1])
+        if size > SHOWN:
+            return None
+    told += [f"{name}: {_plain(asked[name])}" for name in ("tools", "response_format") if asked.get(name)]
+    text = "\n\n".join(told)
+    return text if len(text) <= SHOWN else None
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else jsonio.dumps(value).decode()

@@ -7,6 +7,10 @@ four (two parsed bodies, two names) and returns the score, itself or when awaite
 import asyncio
 import inspect
 import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +21,8 @@ from router.core.failure import AttemptFailed
 from router.upstream import Upstream, UpstreamCall
 
 log = logging.getLogger("farebox.checker")
+
+AT_ONCE = 8  # calls of one function; others wait, within their time
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,13 @@ class Checker:
         except (AttemptFailed, TimeoutError, ValueError, TypeError, KeyError) as error:
             log.warning("an answer could not be checked", extra={"error": f"{type(error).__name__}: {error}"})
             return None
-        except Exception:  # the user's own code may raise anything
+        except (Exception, SystemExit):  # the user's own code may raise anything, and must not end the process
             log.exception("the checker of an answer failed")
             return None
-        return score if 0 <= score <= 1 else None
+        if not 0 <= score <= 1:
+            log.warning("an answer could not be checked", extra={"error": f"the score {score:g} is not from 0 to 1"})
+            return None
+        return score
 
     async def _posted(self, told: Webhook, asked: bytes, answer: bytes, model: str, route: str) -> Any:
         names = jsonio.dumps({"model": model, "route": route})
@@ -59,7 +68,41 @@ class Checker:
 
 
 async def _called(told: Function, asked: bytes, answer: bytes, model: str, route: str) -> Any:
-    args = jsonio.loads(asked), jsonio.loads(answer), model, route
+    args = jsonio.loads(asked), jsonio.loads_reply(answer), model, route
     if inspect.iscoroutinefunction(told.call):
         return await told.call(*args)
-    return await asyncio.to_thread(told.call, *args)
+    threads = _THREADS.setdefault(told.call, Threads(AT_ONCE))
+    value = await asyncio.wrap_future(threads.call(told.call, *args))
+    return await value if inspect.isawaitable(value) else value
+
+
+class Threads:
+    """Some threads for code that may hang. Nobody else's work waits behind it, and the process ends without it."""
+
+    __slots__ = ("_begun", "_most", "_work")
+
+    def __init__(self, most: int) -> None:
+        self._most, self._begun = most, 0
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Its result. If it is cancelled before its turn, it is never called."""
+        done: Future[Any] = Future()
+        self._work.put((done, function, args))
+        if self._begun < self._most:
+            self._begun += 1
+            threading.Thread(target=self._run, name="checker", daemon=True).start()
+        return done
+
+    def _run(self) -> None:
+        while True:
+            done, function, args = self._work.get()
+            if not done.set_running_or_notify_cancel():
+                continue
+            try:
+                done.set_result(function(*args))
+            except BaseException as error:  # noqa: BLE001 (it is told to whoever waits)
+                done.set_exception(error)
+
+
+_THREADS: dict[Callable[..., Any], Threads] = {}

@@ -41,7 +41,7 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     chat = read(inbound.endpoint, inbound.raw, inbound.headers)
     route = snapshot.catalog.route(chat.asked, inbound.caller)
     decision, ticket = await choose(inbound.id, chat, route, inbound.caller, snapshot, services)
-    if route.explore and not chat.wishes.dry_run:
+    if route.explore and not chat.wishes.dry_run and services.cascades.first(chat, decision) is None:
         ticket = await services.labels.drawn(ticket)
         decision = ticket.decision
     services.on_decision(ticket.id, inbound.caller, decision)
@@ -67,7 +67,9 @@ async def _ask(attempts: Attempts, judged: Ticket, snapshot: Snapshot, name: str
     chat, kept, model = read("chat/completions", raw, {}), Kept(), snapshot.catalog.models[name]
     route = Route(name, (model,), pinned=True)
     _, ticket = await choose(f"{judged.id}-judge", chat, route, attempts.caller, snapshot, attempts.services)
-    await replace(attempts, done=0).run(ticket, kept, partial(_ask, attempts, ticket, snapshot))
+    await replace(attempts, done=0, began=attempts.services.clock.seconds()).run(
+        ticket, kept, partial(_ask, attempts, ticket, snapshot)
+    )
     return kept.body
 
 

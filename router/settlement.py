@@ -289,7 +289,7 @@ class Settlement:
             basis = "vendor_cost"
         if basis != "estimated" and outcome != "error":
             self.calibrator.observe(tally.plan.model, tally.plan.tokens, usage.input_total)
-        if outcome == "ok" and usage.output_total:
+        if outcome == "ok" and usage.output_total and not tally.lost:
             self.habits.observe(tally.attempt.route, usage.output_total / max(1, tally.plan.choices))
         ended = tally.ended_s or self.clock.seconds()
         return Entry(

@@ -53,7 +53,7 @@ class Tally:
     answered: bool = False  # bytes have gone out
     complete: bool = False  # the vendor's answer was read to its end
     left: bool = False  # the client went away
-    lost: bool = False  # another attempt of this request had begun to answer before it
+    lost: bool = False  # its answer reached nobody: another had begun before it, or it would not do
     capped: bool = False  # we ended the stream at its cap
     final: bool = True  # no other attempt of this request follows
     streaming: bool = False

@@ -28,3 +28,18 @@ class Cascade:
     checker: Webhook | Function | None
     judge: str | None  # a model's name
     at_least: float  # what checker and judge have to give
+
+
+def short_of(told: Cascade, who: str, score: float | None) -> "Doubt | None":
+    """Why a score will not do; None if it will. The one place that knows what is enough."""
+    if score is None:
+        return Doubt(f"{who}: it could not be checked", unchecked=True)
+    return None if score >= told.at_least else Doubt(f"{who}: {score:g} is below {told.at_least:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a cheap answer is not passed on."""
+
+    why: str
+    unchecked: bool = False  # it may have been good, but nobody could say

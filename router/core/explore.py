@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from router.core.catalog import ChatRequest, Tier
+from router.core.checks import in_tool_loop
 from router.core.plan import Plan
 from router.core.policy import Decision, Verdict
 
@@ -81,11 +82,4 @@ def explorable(chat: ChatRequest) -> bool:
     """Whether a request may go to the other side: not where it says itself how good its answer must be, and not in the
     middle of a tool loop.
     """
-    return comparable(chat) and chat.wishes.quality is None and not in_tool_loop(chat)
-
-
-def in_tool_loop(chat: ChatRequest) -> bool:
-    """Whether the conversation waits for what a model makes of its tools' results."""
-    messages = chat.said.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    return isinstance(last, dict) and (last.get("role") in {"tool", "function"} or bool(last.get("tool_calls")))
+    return comparable(chat) and chat.wishes.quality is None and not in_tool_loop(chat.said)

@@ -3,13 +3,15 @@
 Read are `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `minItems`,
 `maxItems`, `minLength`, `maxLength`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `anyOf`, `oneOf`,
 `allOf` and `$ref` within the schema. A keyword that is not read lets everything pass: what is looked for is an answer that
-is surely wrong. `pattern` is one of them on purpose: it would let a client's schema take as long as it likes.
+is surely wrong. `pattern` is one of them on purpose: it would let a client's schema take as long as it likes. For the same
+reason what is looked at is bounded: a schema that refers to itself twice has twice as many places at each level.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 DEEPEST = 64  # schemas may refer to themselves
+MOST_STEPS = 20_000  # places of a value beside places of a schema: some 20 ms
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "boolean": (bool,), "null": (type(None),),
@@ -17,15 +19,37 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def misfit(value: Any, schema: Any, root: Any = None, place: str = "", depth: int = 0) -> str:
+class _Endless(Exception):
+    """More work than a schema is worth."""
+
+
+class _Root:
+    """The whole schema, and how much more is looked at."""
+
+    __slots__ = ("schema", "steps")
+
+    def __init__(self, schema: Any) -> None:
+        self.schema, self.steps = schema, MOST_STEPS
+
+
+def misfit(value: Any, schema: Any) -> str:
     """Where and how a value does not fit; "" if it does, or if nobody can say."""
+    try:
+        return _misfit(value, schema, _Root(schema), "", 0)
+    except _Endless:
+        return ""
+
+
+def _misfit(value: Any, schema: Any, root: _Root, place: str, depth: int) -> str:
+    root.steps -= 1
+    if root.steps < 0:
+        raise _Endless
     if schema is False:
         return f"{place or 'the value'} is not allowed"
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         return ""
-    root = schema if root is None else root
     if isinstance(told := schema.get("$ref"), str):
-        return misfit(value, _referred(root, told), root, place, depth + 1)
+        return _misfit(value, _referred(root.schema, told), root, place, depth + 1)
     return (
         _type(value, schema, place)
         or _bounds(value, schema, place)
@@ -90,7 +114,7 @@ def _number(schema: Mapping[str, Any], name: str, default: float) -> float:
     return told if isinstance(told, int | float) and not isinstance(told, bool) else default
 
 
-def _members(value: Any, schema: Mapping[str, Any], root: Any, place: str, depth: int) -> str:
+def _members(value: Any, schema: Mapping[str, Any], root: _Root, place: str, depth: int) -> str:
     if not isinstance(value, dict):
         return ""
     properties = schema.get("properties")
@@ -102,36 +126,36 @@ def _members(value: Any, schema: Mapping[str, Any], root: Any, place: str, depth
     others = schema.get("additionalProperties", True)
     for name, member in value.items():
         if name in properties:
-            found = misfit(member, properties[name], root, _at(place, name), depth + 1)
+            found = _misfit(member, properties[name], root, _at(place, name), depth + 1)
         elif "patternProperties" in schema:
             continue
         else:
-            found = misfit(member, others, root, _at(place, name), depth + 1)
+            found = _misfit(member, others, root, _at(place, name), depth + 1)
         if found:
             return found
     return ""
 
 
-def _items(value: Any, schema: Mapping[str, Any], root: Any, place: str, depth: int) -> str:
+def _items(value: Any, schema: Mapping[str, Any], root: _Root, place: str, depth: int) -> str:
     if not isinstance(value, list):
         return ""
     first = schema.get("prefixItems")
     first = first if isinstance(first, Sequence) and not isinstance(first, str) else ()
     for i, item in enumerate(value):
         wanted = first[i] if i < len(first) else schema.get("items", True)
-        if found := misfit(item, wanted, root, f"{place}[{i}]", depth + 1):
+        if found := _misfit(item, wanted, root, f"{place}[{i}]", depth + 1):
             return found
     return ""
 
 
-def _combined(value: Any, schema: Mapping[str, Any], root: Any, place: str, depth: int) -> str:
+def _combined(value: Any, schema: Mapping[str, Any], root: _Root, place: str, depth: int) -> str:
     for part in _list(schema, "allOf"):
-        if found := misfit(value, part, root, place, depth + 1):
+        if found := _misfit(value, part, root, place, depth + 1):
             return found
-    if (any_of := _list(schema, "anyOf")) and all(misfit(value, part, root, place, depth + 1) for part in any_of):
+    if (any_of := _list(schema, "anyOf")) and all(_misfit(value, part, root, place, depth + 1) for part in any_of):
         return f"{place or 'the value'} fits none of those allowed"
     if one_of := _list(schema, "oneOf"):
-        fits = sum(not misfit(value, part, root, place, depth + 1) for part in one_of)
+        fits = sum(not _misfit(value, part, root, place, depth + 1) for part in one_of)
         if not fits:
             return f"{place or 'the value'} fits none of those allowed"
     return ""

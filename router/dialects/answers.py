@@ -11,7 +11,7 @@ from router.dialects.turn import ODD
 
 def answer_of(endpoint: Endpoint, raw: bytes) -> Answer | None:
     """None for what has no words (embeddings), or cannot be read."""
-    read = _READ.get(endpoint)
+    read = READ.get(endpoint)
     if read is None:
         return None
     try:
@@ -23,11 +23,18 @@ def answer_of(endpoint: Endpoint, raw: bytes) -> Answer | None:
 def _chat(told: Mapping[str, Any]) -> Answer:
     choice = told["choices"][0]
     message = choice["message"]
-    calls = [(call["function"]["name"], call["function"].get("arguments")) for call in message.get("tool_calls") or ()]
+    calls = [_call(call) for call in message.get("tool_calls") or ()]
+    if isinstance(old := message.get("function_call"), Mapping):
+        calls.append((old["name"], old.get("arguments")))
     content = message.get("content") or ""
     text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
     tokens = (told.get("usage") or {}).get("completion_tokens")
     return Answer(text, choice.get("finish_reason") or "", message.get("refusal") or "", calls, tokens)
+
+
+def _call(call: Mapping[str, Any]) -> tuple[str, Any]:
+    kind = "custom" if call.get("type") == "custom" else "function"
+    return call[kind]["name"], call[kind].get("arguments" if kind == "function" else "input")
 
 
 def _messages(told: Mapping[str, Any]) -> Answer:
@@ -41,8 +48,8 @@ def _messages(told: Mapping[str, Any]) -> Answer:
 def _responses(told: Mapping[str, Any]) -> Answer:
     text, refusal, calls = [], "", []
     for item in told["output"]:
-        if item.get("type") == "function_call":
-            calls.append((item["name"], item.get("arguments")))
+        if item.get("type") in ("function_call", "custom_tool_call"):
+            calls.append((item["name"], item.get("arguments", item.get("input"))))
         for part in item.get("content") or ():
             if part.get("type") == "output_text":
                 text.append(part["text"])
@@ -53,4 +60,4 @@ def _responses(told: Mapping[str, Any]) -> Answer:
     return Answer("".join(text), reason if reason == "content_filter" else finish, refusal, calls, tokens)
 
 
-_READ = {"chat/completions": _chat, "messages": _messages, "responses": _responses}
+READ = {"chat/completions": _chat, "messages": _messages, "responses": _responses}
