@@ -47,6 +47,7 @@ class Attempts:
     services: Services
     began: float  # seconds on the measuring clock, without what was waited for
     done: int = 0
+    counted: bool = True  # as a client's request: a judge's is none
 
     async def run(self, ticket: Ticket, reply: Reply, ask: Ask) -> None:
         """Until one has answered. Raises `RouterError` if none has.
@@ -100,7 +101,7 @@ class Attempts:
         services = self.services
         try:
             async with services.settlement.reserve(ticket, turn.plans, number, turn.claim) as tally:
-                tally.seat, self.admission.asked = turn.take(), True
+                tally.seat, self.admission.asked, tally.final = turn.take(), True, self.counted
                 lane = reply if isinstance(reply, Lane) else None
                 if lane is not None:
                     lane.start(tally)
@@ -109,7 +110,7 @@ class Attempts:
                     tally.final = False
                     return _Tried(tally, Turn(services.turns, ()))
                 following = await _next(turn.plans, tally, number, self.caller, services)
-                tally.final = not following.plans and not tally.lost
+                tally.final = self.counted and not following.plans and not tally.lost
         finally:
             turn.give_back()  # where no attempt was made
         return _Tried(tally, following)

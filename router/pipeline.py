@@ -67,9 +67,8 @@ async def _ask(attempts: Attempts, judged: Ticket, snapshot: Snapshot, name: str
     chat, kept, model = read("chat/completions", raw, {}), Kept(), snapshot.catalog.models[name]
     route = Route(name, (model,), pinned=True)
     _, ticket = await choose(f"{judged.id}-judge", chat, route, attempts.caller, snapshot, attempts.services)
-    await replace(attempts, done=0, began=attempts.services.clock.seconds()).run(
-        ticket, kept, partial(_ask, attempts, ticket, snapshot)
-    )
+    own = replace(attempts, done=0, began=attempts.services.clock.seconds(), counted=False)
+    await own.run(ticket, kept, partial(_ask, attempts, ticket, snapshot))
     return kept.body
 
 

@@ -235,7 +235,8 @@ class Shadow:
 def _model_of(ticket: Ticket, kept: Kept) -> Plan | None:
     """The plan that answered, by what its answer says of itself."""
     name = kept.headers.get("x-farebox-model")
-    return next((plan for plan in ticket.decision.plans if plan.model.name == name), None)
+    plans = (*ticket.decision.plans, *ticket.decision.below)  # a cascade's first is not among the chosen
+    return next((plan for plan in plans if plan.model.name == name), None)
 
 
 async def _score(checker: Checker, asked: bytes, answer: bytes, model: str, route: str) -> float | None:

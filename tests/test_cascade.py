@@ -233,7 +233,7 @@ async def test_a_judge_may_be_the_model_that_has_just_answered_and_has_room_for_
     models = {"small": {"limits": {"concurrent": 1}}}
     talk = talk_of(tmp_path, GOOD, answer(text="9"), cascade={"judge": "small"}, models=models)
     assert (await talk.ask(model="best")).headers["x-farebox-model"] == "small"
-    assert rows(talk) == [("small", "ok", True), ("small", "ok", True)]
+    assert rows(talk) == [("small", "ok", False), ("small", "ok", True)]  # the judge's is no client's request
 
 
 async def test_a_client_that_leaves_while_its_answer_is_checked_has_made_one_request(tmp_path, checkers):

@@ -211,3 +211,18 @@ async def test_the_draws_are_as_frequent_as_they_are_said_to_be(start, config, s
     assert {row["model"] for row in explored} == {"gpt-4o"} and {row["propensity"] for row in rows} == {0.05, 0.95}
     # an inverse-propensity estimate of the flagship's share of one is one
     assert sum(1 / row["propensity"] for row in explored) / 400 == pytest.approx(1, abs=0.7)
+
+
+async def test_what_a_cascade_tries_is_not_drawn(start, config, say, kept):
+    cascade = {"quality": 0.95, "explore": 0.05, "cascade": {"when_ratio": 2}}
+    on = await start(config(cascade), draw=0.0)
+    assert (await say(on))[1] == "qwen-plus"
+    (row,) = await on.rows()
+    assert (row["propensity"], row["reason"]) == (
+        None,
+        "cheapest of 1 that meet 0.95; cascade: qwen-plus is tried first",
+    )
+    (told,) = await kept(on)
+    assert (told["model"], told["propensity"], told["explored"]) == ("qwen-plus", None, False)
+    await say(on, stream=True)  # which no cascade tries
+    assert [row["propensity"] for row in await kept(on)] == [None, 0.05]

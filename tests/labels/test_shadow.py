@@ -142,6 +142,14 @@ async def test_what_was_drawn_to_the_flagship_has_the_cheap_model_as_its_shadow(
     assert (await kept(on))[0]["scores"] == {"gpt-4o": 0.9, "qwen-plus": 0.5}
 
 
+async def test_what_a_cascade_has_accepted_is_compared_with_the_better_model(shadowed, say, kept):
+    on = await shadowed({"quality": 0.95, "cascade": {"when_ratio": 2}})
+    assert (await say(on))[1] == "qwen-plus"
+    await over(on)
+    (row,) = await kept(on, labelled=True)
+    assert row["scores"] == {"qwen-plus": 0.5, "gpt-4o": 0.9}
+
+
 async def test_a_sample_is_only_taken_at_its_rate(shadowed, say):
     on = await shadowed()
     on.farebox.labels.shadow.chance = lambda: 0.5
