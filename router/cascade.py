@@ -63,12 +63,20 @@ class Cascades:
         """The plan to try before the decision's; None: none, and it is served as decided.
 
         What only a vendor of the client's own dialect understands is left alone: it may hold results of tools that nobody
-        else can see, and a conversation that this vendor keeps would go on with another's answer.
+        else can see, and a conversation that this vendor keeps would go on with another's answer. Where a certified promise
+        decides, it alone does, kept or broken: it says nothing of answers that a cascade lets pass.
         """
         told = decision.route.cascade
         if told is None or chat.stream or chat.choices != 1 or chat.endpoint not in READ:
             return None
-        if decision.route.pinned or in_tool_loop(chat.said) or chat.stays or chat.prompt.unseen or not decision.below:
+        if (
+            decision.route.pinned
+            or decision.judged is not None
+            or in_tool_loop(chat.said)
+            or chat.stays
+            or chat.prompt.unseen
+            or not decision.below
+        ):
             return None
         cheap, plan = min(decision.below, key=lambda plan: plan.expected_nano), decision.plans[0]
         pays = cheap.expected_nano < plan.expected_nano

@@ -179,6 +179,20 @@ async def test_a_broken_promise_sends_the_route_back_to_the_flagship_at_once_and
     assert (state.broken, state.labels, state.loss) == (True, count, 1.0)
 
 
+async def test_a_cascade_does_not_go_behind_a_promise_that_is_kept_or_broken(tmp_path, learnt):
+    talk = talk_of(tmp_path, learnt, routes={"best": {"cascade": {"when_ratio": 10}}})
+    reply = await ask(talk, "a hard question")
+    assert reply.headers["x-farebox-reason"] == "certified: 95% with 95% confidence, large will do"
+    promised, promises = talk.snapshot.promised, talk.services.promises
+    for i in range(50):
+        promises.observe(promised, Labelled(str(i), "best", "small", "checker", 0.0, 1.0, served=True))
+    reply = await ask(talk, "an easy question")
+    assert reply.headers["x-farebox-reason"] == "flagship: the promise for best is broken"
+    assert {entry.attempt.model for entry in talk.ledger.closed} == {"large"}
+    reply = await ask(talk, "an easy question", farebox={"quality": 0.99})  # above what is promised
+    assert reply.headers["x-farebox-reason"].endswith("cascade: small is tried first")
+
+
 def test_only_a_random_sample_of_what_the_policy_served_is_watched(tmp_path, learnt):
     promised = talk_of(tmp_path, learnt).snapshot.promised
     promises = Promises()
