@@ -41,14 +41,17 @@ class Checker:
                 else:
                     value = await _called(self.told, asked, answer, model, route)
             score = float(value)
-        except (AttemptFailed, TimeoutError, ValueError, TypeError, KeyError) as error:
-            log.warning("an answer could not be checked", extra={"error": f"{type(error).__name__}: {error}"})
+        except AttemptFailed as error:
+            log.warning("an answer could not be checked", extra={"error": str(error.failure)})
+            return None
+        except (TimeoutError, ValueError, TypeError, KeyError) as error:  # whose message may quote the answer
+            log.warning("an answer could not be checked", extra={"error": type(error).__name__})
             return None
         except (Exception, SystemExit):  # the user's own code may raise anything, and must not end the process
             log.exception("the checker of an answer failed")
             return None
         if not 0 <= score <= 1:
-            log.warning("an answer could not be checked", extra={"error": f"the score {score:g} is not from 0 to 1"})
+            log.warning("an answer could not be checked", extra={"error": "its score is not from 0 to 1"})
             return None
         return score
 

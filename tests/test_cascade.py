@@ -55,6 +55,9 @@ def checkers():
     def broken(request, told, model, route):
         raise RuntimeError("a fault in the user's own code")
 
+    def quotes(request, told, model, route):
+        raise ValueError(told["choices"][0]["message"]["content"])
+
     def ends(request, told, model, route):
         sys.exit(1)
 
@@ -69,6 +72,7 @@ def checkers():
 
     module.score, module.later, module.never, module.broken, module.number = score, later, never, broken, 5
     module.ends, module.scorer, module.hangs, module.waits = ends, Scorer(), hangs, waits
+    module.quotes = quotes
     sys.modules["users_checks"] = module
     yield module
     module.hanging.set()
@@ -154,7 +158,7 @@ async def test_the_users_own_function_is_asked(tmp_path, checkers, name):
     assert (await talk.ask(model="best")).headers["x-farebox-model"] == "small"
 
 
-@pytest.mark.parametrize("name", ["never", "broken", "ends"])
+@pytest.mark.parametrize("name", ["never", "broken", "ends", "quotes"])
 async def test_an_answer_that_could_not_be_checked_is_not_served(tmp_path, checkers, name, caplog):
     checker = {"python": f"users_checks:{name}", "timeout": 0.01}
     talk = talk_of(tmp_path, GOOD, GOOD, cascade={"checker": checker})
@@ -163,6 +167,7 @@ async def test_an_answer_that_could_not_be_checked_is_not_served(tmp_path, check
     assert reply.headers["x-farebox-reason"].endswith("escalated from small: checker: it could not be checked")
     assert talk.services.cascades.outcomes == {("best", "unchecked"): 1}
     assert "checked" in caplog.text or "checker" in caplog.text
+    assert not any("good answer" in str(vars(record)) for record in caplog.records)
 
 
 async def test_a_function_that_hangs_takes_nobody_elses_threads(tmp_path, checkers):
