@@ -1,6 +1,6 @@
 """What can be seen of an answer for nothing: signs that it is surely not good enough.
 
-Each check says what it found, or "". They know no model and cost microseconds; what passes them may still be wrong.
+Each check says what it found, or "". They know no model and cost less than a millisecond; what passes them may still be wrong.
 """
 
 import ast
@@ -14,7 +14,7 @@ from router.core import jsonio
 from router.core.schema import misfit
 
 Check = Literal["finish", "empty", "refused", "language", "schema", "tools", "code", "length"]
-MOST_CODE = 20_000  # characters of an answer's blocks that are parsed: some 30 ms
+MOST_CODE = 20_000  # characters of an answer's blocks that are parsed: 20 ms, or 50 where they are made for it
 FEW_LETTERS = 40  # below this an answer's script says nothing: a name, a number, a formula
 UNUSUAL = 10.0  # times shorter or longer than the route's answers usually are
 SHOWN = 2000  # characters of a text whose script is looked at
@@ -166,7 +166,8 @@ def _instructions(body: Mapping[str, Any]) -> str:
 
 def _scripts(text: str) -> dict[str, int]:
     """Letters by script; a letter that says more counts for more."""
-    counts = {name: weight * len(letters.findall(text)) for name, (letters, weight) in _LETTERS.items()}
+    known = {"Latin": _LETTERS["Latin"]} if text.isascii() else _LETTERS
+    counts = {name: weight * len(letters.findall(text)) for name, (letters, weight) in known.items()}
     return {name: count for name, count in counts.items() if count}
 
 
