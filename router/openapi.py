@@ -80,7 +80,7 @@ _KEY: Mapping[str, Schema] = {
 _NAME: Schema = {"type": "string", "pattern": r"^[^\s|,/]{1,128}$"}
 _SUMS: Mapping[str, Schema] = {
     "requests": INT, "failed": INT, "attempts": INT, "cost": MONEY, "currency": STR, "vendor_costs": each(MONEY),
-    "estimated_cost": MONEY, "saved": MONEY, "tokens": each(INT),
+    "estimated_cost": MONEY, "saved": MONEY, "fixed_cost": MONEY, "tokens": each(INT),
 }  # fmt: skip
 _CANDIDATE = _open({"model": STR, "vendor": STR, "tier": STR, "place": maybe(INT), "lost": maybe(STR)})
 _DECISION: Mapping[str, Schema] = {

@@ -24,6 +24,7 @@ class Spend:
     cost: int = 0
     estimated_cost: int = 0
     saved: int = 0
+    fixed_cost: int = 0  # at the best single model
     input: int = 0
     cache_read: int = 0
     cache_write: int = 0
@@ -50,7 +51,7 @@ class Spend:
             self.by_tier[total.tier] = self.by_tier.get(total.tier, 0) + total.requests
 
 
-_SUMS = ("attempts", "requests", "cost", "estimated_cost", "saved", *KINDS)
+_SUMS = ("attempts", "requests", "cost", "estimated_cost", "saved", "fixed_cost", *KINDS)
 
 
 def group(totals: Iterable[Total], by: Sequence[str]) -> list[Spend]:
@@ -77,5 +78,6 @@ def as_json(spend: Spend, by: Sequence[str]) -> dict[str, Any]:
         "vendor_costs": {currency: show(nano) for currency, nano in sorted(spend.vendor_costs.items())},
         "estimated_cost": show(spend.estimated_cost),
         "saved": show(spend.saved),
+        "fixed_cost": show(spend.fixed_cost),
         "tokens": {kind: getattr(spend, kind) for kind in KINDS},
     }

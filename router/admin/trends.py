@@ -72,9 +72,10 @@ def routing(sums: Spend, words: Words) -> Html:
     """What was spent beside what the flagship would have cost, and who answered."""
     if not sums.requests:
         return nothing(words("nothing_spent"))
-    whole = max(1, sums.cost + sums.saved)
+    whole = max(1, sums.cost + sums.saved, sums.fixed_cost)
     lines = [
         ("as_routed", sums.cost, [("spent", sums.cost)]),
+        ("at_fixed", sums.fixed_cost, [("mid", sums.fixed_cost)]),
         ("at_flagship", sums.cost + sums.saved, [("flagship", sums.cost + sums.saved)]),
     ]
     bars = [
@@ -102,7 +103,7 @@ def routing(sums: Spend, words: Words) -> Html:
         "div",
         tag(
             "div",
-            tag("p", tag("strong", money(sums.saved, sums.currency)), " ", words("saved_share", share=percent(sums.saved, whole)), class_="headline"),
+            tag("p", tag("strong", money(sums.saved, sums.currency)), " ", words("saved_share", share=percent(sums.saved, max(1, sums.cost + sums.saved))), class_="headline"),
             tag("dl", bars, class_="bars"),
             tag("p", words("saved_caption"), class_="quiet"),
             class_="sheet",

@@ -21,6 +21,7 @@ from router.quality.draw import svg as drawn
 from router.quality.evaluation import Evaluation, Scored, figures, score_labels
 from router.quality.labels import read
 from router.quality.model import MAGIC, Model
+from router.quality.offpolicy import OffPolicy, off_policy
 from router.quality.request import request_of
 from router.quality.training import crossed, train
 
@@ -166,6 +167,9 @@ def _card(model: "Model", path: Path) -> None:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the folds and the intervals.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the first pair's cost-quality curve there.")
+@click.option(
+    "--certificates", type=FILE, help="What deciding by these would have scored on LABELS that were routed by lot."
+)
 @format_option("table", "json")
 def eval_(
     config: Path | None,  # noqa: ARG001 (every command takes --config)
@@ -175,6 +179,7 @@ def eval_(
     folds: int,
     seed: int,
     svg: Path | None,
+    certificates: Path | None,
     format_: str,
 ) -> None:
     """Measure an ARTEFACT on LABELS that it was not trained on, or by cross-validation where there is none."""
@@ -187,16 +192,31 @@ def eval_(
             )
         if svg is not None:
             svg.write_text(drawn(found.pairs[0]), encoding="utf-8")
+        by_lot = _by_lot(files, certificates)
     if format_ == "json":
-        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        more = {} if by_lot is None else {"off_policy": by_lot.as_json()}
+        print(json.dumps({**found.as_json(), **more}, indent=2, ensure_ascii=False))
         return
     _tell(found)
+    if by_lot is not None:
+        print(f"\nby {certificates}, on requests that were routed by lot (score {by_lot.served:.3f} as served):")
+        for name, one in (("inverse propensity", by_lot.inverse_propensity), ("doubly robust", by_lot.doubly_robust)):
+            print(
+                f"  {name:18} {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), n {one.n}, worth {one.effective:.0f}"
+            )
     print()
     print(plot(found.pairs[0]))
 
 
-def _artefact(path: Path) -> bool:
+def _by_lot(files: tuple[Path, ...], chosen: Path | None) -> OffPolicy | None:
+    if chosen is None:
+        return None
+    if not _artefact(files[0]):
+        raise click.UsageError("--certificates needs the artefact that they were made with")
+    return off_policy(read(*files[1:]), Model.load(files[0]), {each.route: each for each in load(chosen)})
 
+
+def _artefact(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 

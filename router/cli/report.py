@@ -4,7 +4,7 @@ import csv
 import json
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ import click
 from router.cli.common import config_option, no, store_path
 from router.core.limits import moment
 from router.core.money import show
+from router.core.savings import Saving, saving
 from router.pricebook import as_date_or_instant
 from router.stores.ledgerfile import GROUPS, PROMPTS, SUMMED, connect, sums
 from router.stores.ports import StoreDown
@@ -126,7 +127,8 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
     """Spend, tokens and savings from the ledger.
 
     `attempts` are ledger rows, `requests` the final ones. Tokens are disjoint: `input` holds neither cache reads nor
-    cache writes, `output` no reasoning. `saved` is what the route's flagship would have cost more. `estimated` is spend
+    cache writes, `output` no reasoning. `saved` is what the route's flagship would have cost more; below the table it
+    stands beside what the best single model would have cost, with intervals over the days. `estimated` is spend
     that no vendor reported. Amounts are exact, in the reporting currency of their time. By model it also shows what
     prompts were estimated at, in tokens, and what vendors then reported.
 
@@ -143,6 +145,7 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
     columns = (*by, *COLUMNS, *(BY_MODEL if "model" in by else ()))
     with reading(config) as connection:
         found = list(sums(connection, by, since, until))
+        saved = _savings(connection, since, until) if format_ in {"table", "json"} else {}
     rows, totals = [], dict[str, list[int]]()
     for values in found:
         groups, currency, counts = values[: len(by)], values[len(by)], values[len(by) + 1 :]
@@ -155,6 +158,7 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
             "since": _instant(since), "until": _instant(until), "by": by,
             "rows": [dict(zip(columns, row, strict=True)) for row in rows],
             "totals": [dict(zip(columns[len(by) :], row, strict=True)) for row in all_totals],
+            "savings": [{"currency": currency, **_saving_json(told)} for currency, told in saved.items()],
         }  # fmt: skip
         print(json.dumps(told, indent=2, ensure_ascii=False))
         return
@@ -164,6 +168,41 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
             return
         rows += [("total", *[""] * (len(by) - 1), *total) for total in all_totals]
     put(format_, columns, rows, {*columns[len(by) :]} - {"currency"})
+    for currency, measured in saved.items() if format_ == "table" else ():
+        for against, one in measured.items():
+            print(_saving_line(currency, against, one))
+
+
+AGAINST = {"flagship": "always the flagship", "fixed_model": "the best single model"}
+
+
+def _savings(connection: sqlite3.Connection, since: int | None, until: int | None) -> dict[str, dict[str, Saving]]:
+    """By currency, what was saved against the flagship and against the one model that would have done for everything."""
+    days = dict[str, dict[str, list[tuple[int, int]]]]()
+    for _, currency, *counts in sums(connection, ("day",), since, until):
+        told = dict(zip(SUMMED, counts, strict=False))
+        found = days.setdefault(currency, {against: [] for against in AGAINST})
+        found["flagship"].append((told["cost"], told["cost"] + told["saved"]))
+        found["fixed_model"].append((told["cost"], told["fixed_cost"]))
+    return {
+        currency: {against: one for against, pairs in found.items() if (one := saving(pairs)) is not None}
+        for currency, found in days.items()
+    }
+
+
+def _saving_json(told: Mapping[str, Saving]) -> dict[str, Any]:
+    return {
+        against: {**{k: v for k, v in one._asdict().items() if k != "nano"}, "saved": show(one.nano)}
+        for against, one in told.items()
+    }
+
+
+def _saving_line(currency: str, against: str, one: Saving) -> str:
+    days = f"{one.days} day{'s' if one.days != 1 else ''}"
+    sure = (
+        f"95 %: {one.low:.1%} to {one.high:.1%}, {days}" if one.low is not None else f"{days}: too few for an interval"
+    )
+    return f"against {AGAINST[against]}: {show(one.nano)} {currency} saved, {one.share:.1%} ({sure})"
 
 
 def _shown(currency: str, counts: Sequence[int], columns: Sequence[str]) -> tuple[Any, ...]:

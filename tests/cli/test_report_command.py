@@ -68,8 +68,11 @@ def test_currencies_are_never_added_together(run, ledger):
 def test_the_table_ends_in_a_total_and_csv_has_none(run, ledger):
     ledger()
     lines = run("report", "--by", "team").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["team", "search", "support", "total"]
-    assert "0.00004" in lines[-1]
+    assert [line.split()[0] for line in lines] == ["team", "search", "support", "total", "against", "against"]
+    assert "0.00004" in lines[3]
+    assert lines[4].startswith(
+        "against always the flagship: 0.000025 USD saved, 38.5% (2 days: too few for an interval)"
+    )
     found = list(csv.DictReader(io.StringIO(run("report", "--format", "csv").stdout)))
     assert [(row["team"], row["cost"]) for row in found] == [("search", "0.000025"), ("support", "0.000015")]
 
