@@ -53,11 +53,11 @@ def from_rows(connection, by, since, until):
     """The same by the rows alone, which is what they have to be."""
     where = f"at >= {-(2**62) if since is None else since} AND at < {2**62 if until is None else until}"
     with contextlib.closing(sqlite3.connect(":memory:")) as other:
-        other.executescript("".join(STEPS[:3]))
+        other.executescript("".join(STEPS[:6]))
         columns = [name for _, name, *_ in other.execute("PRAGMA table_info(ledger)")]
         rows = connection.execute(f"SELECT {', '.join(columns)} FROM ledger WHERE {where}").fetchall()
         other.executemany(f"INSERT INTO ledger VALUES ({', '.join('?' * len(columns))})", rows)
-        other.executescript(STEPS[3])  # filled when the schema is brought up to date
+        other.executescript(STEPS[6])  # filled when the schema is brought up to date
         return sorted(sums(other, by))
 
 
