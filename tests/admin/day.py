@@ -71,7 +71,7 @@ def config(demo, begins):
         "currency": "USD", "input": 0.15, "cache_read": 0.075, "cache_write": 0.15, "output": 0.6, "free_quota": {"tokens": 5000, "per": "day"},
     }  # fmt: skip
     demo["teams"]["search"]["keys"][0]["budgets"] = [{"limit": 4, "per": "day"}]
-    demo["teams"]["batch"]["budgets"] = [{"limit": "0.0001", "per": "hour"}]  # refused in most hours
+    demo["teams"]["batch"]["budgets"] = [{"limit": "0.0001", "per": "hour"}]
     return demo
 
 
@@ -93,6 +93,8 @@ def asked(chance, hour):
         return SEARCH, "auto", f"The first vendor fails. status=503 fail=1 id={chance.random()} out={out}", None
     if kind < 0.9:
         return SEARCH, "best", f"A vendor that keeps to no cap. ignorecap=1 out={5 * out}", 20
+    if kind < 0.93:
+        return BATCH, "bulk", "More than this budget can ever pay for. " * 500, None
     return BATCH, "bulk", f"Summarise this. out={out * (1 + (hour == 12))}", None
 
 
