@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from router.quality.request import Request, language, request_of
 
-csv.field_size_limit(1 << 27)
+LONGEST = 1 << 27  # bytes of one field: a prompt
 
 
 class BadLabels(ValueError):
@@ -89,6 +89,14 @@ def _lines(text: IO[str], path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _csv(text: IO[str]) -> Iterator[dict[str, Any]]:
+    usual = csv.field_size_limit(LONGEST)  # of the whole process, so only while it is needed
+    try:
+        yield from _csv_rows(text)
+    finally:
+        csv.field_size_limit(usual)
+
+
+def _csv_rows(text: IO[str]) -> Iterator[dict[str, Any]]:
     for row in csv.DictReader(text):
         out: dict[str, Any] = {key: value for key, value in row.items() if value}
         for kind in ("score", "cost"):

@@ -23,11 +23,18 @@ from watching import (
     without_thresholds,
 )
 
-# What other parts of Farebox bring. Each is played here for as long as the scrape does not have it.
+# What a day without certificates, labels, cascades and a cache does not have is played here, with the labels it would have.
 PLAYED = {
-    "farebox_fixed_model_cost_total": 'farebox_fixed_model_cost_total{team="search",route="auto",currency="USD"} 9',
     "farebox_quality_bound": 'farebox_quality_bound{route="auto",team="search"} 0.93',
     "farebox_quality_broken": 'farebox_quality_broken{route="auto"} 0',
+    "farebox_quality_stale": 'farebox_quality_stale{route="auto"} 0',
+    "farebox_quality_labels": 'farebox_quality_labels{route="auto"} 40',
+    "farebox_quality_loss": 'farebox_quality_loss{route="auto"} 0.02',
+    "farebox_cascade_total": 'farebox_cascade_total{route="auto",outcome="accepted"} 5',
+    "farebox_cache_hits_total": 'farebox_cache_hits_total{team="search",route="auto"} 7',
+    "farebox_labels_total": 'farebox_labels_total{route="auto",source="checker"} 3',
+    "farebox_labels_dropped_total": 'farebox_labels_dropped_total{route="auto"} 0',
+    "farebox_shadow_total": 'farebox_shadow_total{route="auto",outcome="scored"} 3',
 }
 
 
