@@ -108,7 +108,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     # What routing saved
     "routing": ("What routing saved", "路由节省"),
     "as_routed": ("As routed", "按路由"),
-    "at_fixed": ("Everything at the best single model", "全部用最合适的单一模型"),
+    "at_fixed": ("Everything at the one model that would do", "全部用最合适的单一模型"),
     "at_flagship": ("Everything at the flagship", "全部用旗舰"),
     "saved_share": ("{share} less than at the flagship", "比全部用旗舰少 {share}"),
     "saved_caption": (
