@@ -13,10 +13,11 @@ import click
 
 from router.cli.common import config_option, config_path, no
 from router.cli.report import format_option, instant, put, time_options
+from router.core.altered import altered, fixed, times
 from router.core.limits import FOREVER, moment
 from router.core.money import Rate, show
 from router.core.prices import Timeline
-from router.core.replay import Replay, altered, fixed, times
+from router.core.replay import Replay
 from router.core.whom import Change
 from router.habits import Habits
 from router.pricebook import PriceBook, read_books

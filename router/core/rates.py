@@ -91,7 +91,7 @@ class Rates:
 
     @property
     def usual(self) -> tuple[int, int, int, int, int, int]:
-        """The rates of `USUAL`, where `by_token_alone` says that they are all that there is."""
+        """The rates of `USUAL`, where `by_token_alone` says that they are all that there is; 0 for one that is not known."""
         fresh, read, written, kept, text, reasoning = self._usual
         return fresh, read, written, kept, text, reasoning
 

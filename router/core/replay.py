@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from router.core.catalog import Caller, Catalog, Model, Route
+from router.core.catalog import Caller, Catalog, Route
 from router.core.conditions import ANY, MICROS_PER_MINUTE, Facts, When
 from router.core.currency import ExchangeRates
 from router.core.money import PICO_PER_NANO, Rate, nano_from_pico
-from router.core.prices import Price, Timeline, Unpriced
+from router.core.prices import Timeline, Unpriced
 from router.core.reprice import Consumed
 from router.core.whom import Change, Chooser, Known, Target, Unserved
 
@@ -50,6 +50,7 @@ class _Terms(NamedTuple):
     reasoning: int
     numerator: int
     denominator: int
+    dry: bool = False  # nothing says what an output token costs: only for rows that have none
 
 
 @dataclass(slots=True)
@@ -125,7 +126,10 @@ class Replay:
             if terms is None:
                 self._one(key, self.consumed(seq), final)
                 continue
-            tally, a, b, c, d, e, f, numerator, denominator = terms
+            tally, a, b, c, d, e, f, numerator, denominator, dry = terms
+            if dry and (text or thought):
+                self._one(key, self.consumed(seq), final)
+                continue
             pico = fresh * a + read * b + written * c + kept * d + text * e + thought * f
             tally[0] += 1
             tally[1] += final
@@ -150,9 +154,11 @@ class Replay:
                 raise Unpriced(f"no exchange rate for {price.currency}")
         except Unpriced as error:
             return _Terms(self._left(key, str(error)), 0, 0, 0, 0, 0, 0, 0, 1) if size else None
-        if not rates.by_token_alone:
+        dry = rates.output is None and rates.input is not None and rates.per_request is None
+        if not rates.by_token_alone and not dry:
             return None
-        return _Terms(self._tally(key, target.name), *rates.usual, rate.numerator, PICO_PER_NANO * rate.denominator)
+        tally, denominator = self._tally(key, target.name), PICO_PER_NANO * rate.denominator
+        return _Terms(tally, *rates.usual, rate.numerator, denominator, dry)
 
     # Many rows at once
 
@@ -357,44 +363,3 @@ class Replay:
         self._by_minute.clear()
         self._state, self._low, self._high = _State(), 0, 0
         self._remembered = 0
-
-
-def altered(catalog: Catalog, prices: Callable[[Model], Timeline]) -> Catalog:
-    """The same models and routes at other prices."""
-    new = {id(model): replace(model, timeline=prices(model)) for model in catalog.models.values()}
-
-    def those(models: Iterable[Model]) -> tuple[Model, ...]:
-        return tuple(new[id(model)] for model in models)
-
-    return Catalog(
-        {name: new[id(model)] for name, model in catalog.models.items()},
-        {
-            name: replace(route, models=those(route.models), fallback=those(route.fallback))
-            for name, route in catalog.routes.items()
-        },
-        {name: new[id(model)] for name, model in catalog.by_vendor.items()},
-    )
-
-
-def fixed(timeline: Timeline, at: int) -> Timeline:
-    """The price of one instant, for ever. What is unknown then stays so."""
-    try:
-        price = timeline.at(at)
-    except Unpriced as error:
-        return Timeline(str(error) if timeline.prices else f"{timeline.name}: no price then", [])
-    return Timeline(timeline.name, [replace(price, start=None, end=None)])
-
-
-def times(timeline: Timeline, factor: Rate) -> Timeline:
-    """Prices so many times as high, of everything that is priced.
-
-    Raises:
-        ValueError: one would be finer than a pico-unit.
-
-    """
-    return Timeline(timeline.name, [_price_times(price, factor) for price in timeline.prices])
-
-
-def _price_times(price: Price, factor: Rate) -> Price:
-    rates = tuple(one.times(factor, one.when, each=True) for one in price.rates)
-    return replace(price, rates=rates, label=f"{price.label} times {factor.numerator / factor.denominator:g}")

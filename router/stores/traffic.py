@@ -29,7 +29,8 @@ _PICO = " + ".join(f"ifnull({leaf}, 0) * r{i}" for i, leaf in enumerate(_USUAL))
 _AMOUNT = f"({_PICO}) / den * num + (({_PICO}) % den * num + den - 1) / den"
 _MATCH = f"""terms.team = ledger.team AND terms.route = ledger.route AND terms.model = ledger.model
     AND terms.vendor = ledger.vendor AND own = vendor_currency AND thinking = (ifnull(output_reasoning, 0) > 0)
-    AND low <= {_SIZE} AND high >= {_SIZE}"""
+    AND low <= {_SIZE} AND high >= {_SIZE}
+    AND (NOT dry OR ifnull(output_text, 0) + ifnull(output_reasoning, 0) = 0)"""
 _SPAN = "seq > ?1 AND seq <= ?2 AND at >= ?3 AND at < ?4"
 _PRICED = f"""SELECT tally, count(*), sum(final), sum(cost), sum({_AMOUNT}) FROM ledger CROSS JOIN terms ON {_MATCH}
     WHERE {_SPAN} AND currency = ?5 AND NOT ifnull({_ODD}, 0) GROUP BY tally"""  # noqa: S608 (names of ours)
@@ -51,7 +52,7 @@ def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: 
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(
         f"""CREATE TEMP TABLE terms (team, route, model, vendor, own, thinking, low, high,
-        {", ".join(f"r{i}" for i in range(len(_USUAL)))}, num, den, tally,
+        {", ".join(f"r{i}" for i in range(len(_USUAL)))}, num, den, dry, tally,
         PRIMARY KEY (team, route, model, vendor, own, thinking, low)) WITHOUT ROWID"""
     )
     filled: tuple[int, int] | None = None
@@ -100,13 +101,13 @@ def _fill(connection: sqlite3.Connection, replay: Replay, at: int) -> list[list[
         for key in keys:
             for thinking in (False, True):
                 for low, high, terms in replay.intervals(key, at, thinking=thinking):
-                    tally, *rates, num, den = terms
+                    tally, *rates, num, den, dry = terms
                     if not _fits(rates, num, den):
                         continue
                     if (place := numbers.get(id(tally))) is None:
                         place = numbers[id(tally)] = len(tallies)
                         tallies.append(tally)
-                    values = (*key, thinking, low, high, *rates, num, den, place)
+                    values = (*key, thinking, low, high, *rates, num, den, dry, place)
                     connection.execute(f"INSERT INTO terms VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 (question marks)
         if replay.window(at) == window:  # looking for prices may have found one that changes meanwhile
             return tallies

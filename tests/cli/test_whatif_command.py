@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_ledger import entry
 
+from router.core.altered import altered, fixed, times
 from router.core.catalog import Caller, Candidate, ChatRequest, Wishes
 from router.core.errors import RouterError
 from router.core.limits import micros
 from router.core.money import Rate, nano_from_pico
 from router.core.policy import Market, decide
 from router.core.prices import Unpriced
-from router.core.replay import Replay, altered, fixed, times
+from router.core.replay import Replay
 from router.core.tokens import Learnt, Measure, Prompt
 from router.core.usage import Usage
 from router.core.whom import Change, Chooser
@@ -57,6 +58,7 @@ CONFIG = {
                                          {"input": "0.3", "output": "2"}]}},
         "thinker": {"vendor": "two", "tier": "flagship", "price": {"currency": "USD", "rates": [
             {"when": {"thinking": True}, "input": "2", "output": "9"}, {"input": "2.5", "output": "10"}]}},
+        "dry": {"vendor": "one", "tier": "mid", "kind": "embedding", "price": {"currency": "CNY", "input": "1"}},
         "late": {"vendor": "two", "tier": "mid", "quality": 0.95, "price": {
             "currency": "USD", "evaluated": "completion", "rates": [
                 {"when": {"hours": "09:00-09:30"}, "input": "1", "output": "1"}, {"input": "3", "output": "3"}]}},
@@ -64,6 +66,7 @@ CONFIG = {
     "routes": {
         "auto": {"tiers": ["cheap", "mid", "flagship"], "quality": 0.82},
         "best": {"models": ["thinker", "tiered"], "quality": 0.99, "fallback": ["plain"]},
+        "embed": {"models": ["dry"]},
         "bulk": {"models": ["plain", "clocked"], "max_output_tokens": 300},
     },
     "teams": {"search": {"budgets": []}, "support": {"quality": 0.9, "budgets": []}},
@@ -96,7 +99,7 @@ def recorded(draw):
     """A row as the ledger may hold it, not always one that the configuration would have led to."""
     model = draw(st.sampled_from([*MODELS, "gone"]))
     route = draw(
-        st.sampled_from(["auto", "auto", "best", "bulk", model, f"{MODELS.get(model, 'two')}/{model}", "gone"])
+        st.sampled_from(["auto", "auto", "best", "bulk", "embed", model, f"{MODELS.get(model, 'two')}/{model}", "gone"])
     )
     at = OCTOBER + draw(st.integers(0, 40)) * HOUR // 2 + draw(st.sampled_from([0, -1, 59_999_999, 12_345_678]))
     return {
@@ -138,11 +141,20 @@ def whom(catalog, snapshot, row, route_name, change, expected):
     tokens = row.usage.input_total
     wishes = Wishes(quality=change.quality)
     prompt = Prompt(tokens=tokens)
+    embeds = all(model.kind == "embedding" for model in route.models)
     chat = ChatRequest(
-        "chat/completions", {}, route.name, prompt, thinking=bool(row.usage.output_reasoning), wishes=wishes
+        "embeddings" if embeds else "chat/completions",
+        {},
+        route.name,
+        prompt,
+        thinking=bool(row.usage.output_reasoning),
+        wishes=wishes,
     )
     models = dict.fromkeys((*route.models, *route.fallback))
-    considered = tuple(Candidate(model, "" if change.vendors(model.vendor) else "no") for model in models)
+    considered = tuple(
+        Candidate(model, "" if change.vendors(model.vendor) and (embeds or model.kind == "chat") else "no")
+        for model in models
+    )
     market = Market(
         row.at,
         snapshot.rates.at(row.at),
