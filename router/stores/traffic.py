@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from router.core.conditions import ORDINARY_TIERS
-from router.core.replay import Replay
+from router.core.replay import GroupKey, Replay
 from router.core.reprice import Consumed
 from router.core.usage import LEAVES, MOST, Usage
 
@@ -23,6 +24,10 @@ _CONSUMED = (
 
 
 CHUNK = 20_000  # rows for which a read is kept open, so that it never holds up the server's checkpoints for long
+_TERMS = (
+    "team", "route", "model", "vendor", "own", "thinking", "low", "high", *(f"r{i}" for i in range(len(_USUAL))), "num",
+    "den", "dry", "tally",
+)  # fmt: skip
 _SIZE = " + ".join(f"ifnull({leaf}, 0)" for leaf in _USUAL[:4])
 _PICO = " + ".join(f"ifnull({leaf}, 0) * r{i}" for i, leaf in enumerate(_USUAL))
 # Exact, and in 64 bits: what is left of a division is multiplied apart. See `_fits`.
@@ -50,13 +55,11 @@ def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: 
     if after is None:
         return
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(
-        f"""CREATE TEMP TABLE terms (team, route, model, vendor, own, thinking, low, high,
-        {", ".join(f"r{i}" for i in range(len(_USUAL)))}, num, den, dry, tally,
-        PRIMARY KEY (team, route, model, vendor, own, thinking, low)) WITHOUT ROWID"""
-    )
+    key = "team, route, model, vendor, own, thinking, low"
+    connection.execute(f"CREATE TEMP TABLE terms ({', '.join(_TERMS)}, PRIMARY KEY ({key})) WITHOUT ROWID")
+    keys = connection.execute("SELECT DISTINCT team, route, model, vendor, vendor_currency FROM names").fetchall()
+    tables: dict[tuple[int, int], _Table] = {}
     filled: tuple[int, int] | None = None
-    tallies: list[list[int]] = []
     while after < last:
         upto = min(last, after + CHUNK)
         bounds = "SELECT min(at), max(at), count(*) FROM ledger WHERE seq > ? AND seq <= ? AND at >= ? AND at < ?"
@@ -64,18 +67,23 @@ def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: 
         at = oldest
         while count and at <= newest:
             window = replay.window(at)
-            if window is not None and window != filled:
-                tallies = _fill(connection, replay, at)
-                filled = window = replay.window(at)
+            if window is not None and window not in tables:
+                table = _table(replay, keys, at)
+                if (window := replay.window(at)) is not None:
+                    tables[window] = table
             if window is None:  # there is a price that the clock decides: each row is looked at
                 replay.add(connection.execute(_ALL, (after, upto, max(at, since), newest + 1, reporting)).fetchall())
                 break
+            table = tables[window]
+            if window != filled:
+                _fill(connection, table)
+                filled = window
             args = (after, upto, max(at, since), min(window[1], newest + 1), reporting)
             done = 0
             for place, *sums in connection.execute(_PRICED, args):
                 done += sums[0]
                 for i, amount in enumerate(sums):
-                    tallies[place][i] += amount
+                    table.tallies[place][i] += amount
             whole = args[2] == max(oldest, since) and args[3] == newest + 1
             if done < (count if whole else _count(connection, args[:4])):
                 replay.add(connection.execute(_REST, args).fetchall())
@@ -89,15 +97,25 @@ def _count(connection: sqlite3.Connection, args: Sequence[Any]) -> int:
     return found
 
 
-def _fill(connection: sqlite3.Connection, replay: Replay, at: int) -> list[list[int]]:
-    """Write down which rows are priced how at an instant; the tallies that they go to, in the order of their numbers."""
-    tallies: list[list[int]] = []
-    keys = connection.execute("SELECT DISTINCT team, route, model, vendor, vendor_currency FROM names").fetchall()
+def _fill(connection: sqlite3.Connection, table: "_Table") -> None:
+    connection.execute("DELETE FROM terms")
+    places = ", ".join("?" * len(_TERMS))
+    connection.executemany(f"INSERT INTO terms VALUES ({places})", table.rows)  # noqa: S608 (question marks)
+    connection.commit()  # or the view of the ledger that it began would be kept to the end
+
+
+@dataclass(slots=True)
+class _Table:
+    """Which rows are priced how within a window, and the tallies that they go to, in the order of their numbers."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    tallies: list[list[int]] = field(default_factory=list)
+
+
+def _table(replay: Replay, keys: Sequence[GroupKey], at: int) -> _Table:
+    """The table of the window around an instant."""
     while True:
-        window = replay.window(at)
-        connection.execute("DELETE FROM terms")
-        tallies.clear()
-        numbers: dict[int, int] = {}
+        window, table, numbers = replay.window(at), _Table(), dict[int, int]()
         for key in keys:
             for thinking in (False, True):
                 for low, high, terms in replay.intervals(key, at, thinking=thinking):
@@ -105,12 +123,11 @@ def _fill(connection: sqlite3.Connection, replay: Replay, at: int) -> list[list[
                     if not _fits(rates, num, den):
                         continue
                     if (place := numbers.get(id(tally))) is None:
-                        place = numbers[id(tally)] = len(tallies)
-                        tallies.append(tally)
-                    values = (*key, thinking, low, high, *rates, num, den, dry, place)
-                    connection.execute(f"INSERT INTO terms VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 (question marks)
+                        place = numbers[id(tally)] = len(table.tallies)
+                        table.tallies.append(tally)
+                    table.rows.append((*key, thinking, low, high, *rates, num, den, dry, place))
         if replay.window(at) == window:  # looking for prices may have found one that changes meanwhile
-            return tallies
+            return table
 
 
 def _fits(rates: Sequence[int], num: int, den: int) -> bool:
