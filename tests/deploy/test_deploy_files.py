@@ -36,10 +36,6 @@ def test_the_dashboards_are_what_their_script_writes(build):
     assert there == build.texts(), "run: python deploy/grafana/build.py"
 
 
-# Asked for by a dashboard, and brought by parts of Farebox that are made beside it.
-STILL_TO_COME = {"farebox_fixed_model_cost_total", "farebox_quality_bound", "farebox_quality_broken"}
-
-
 async def test_every_metric_that_a_dashboard_asks_for_is_one_that_farebox_has(running, demo):
     on = await running(demo)
     known = {family.name: family.type for family in on.farebox.metrics.registry.collect()}
@@ -51,7 +47,7 @@ async def test_every_metric_that_a_dashboard_asks_for_is_one_that_farebox_has(ru
         for query in queries(dashboard)
         for name in re.findall(r"\b(?:farebox|gen_ai|process)_\w+(?=[{\[ )]|$)", query)
     }
-    assert asked - {"gen_ai_request_model"} - names <= STILL_TO_COME
+    assert asked - {"gen_ai_request_model"} <= names
     assert names <= asked | names  # what is asked for is found by the expression above
     assert len(asked) > 40
 
