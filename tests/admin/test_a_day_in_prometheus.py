@@ -171,6 +171,7 @@ def test_promtool_accepts_the_rules(file):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(600)  # promtool walks days of samples, on whatever machine there is
 @pytest.mark.parametrize("file", sorted((DEPLOY / "tests").glob("*.yml")), ids=lambda file: file.stem)
 def test_rules_and_alerts_do_what_their_tests_say(file):
     done = promtool("test", "rules", file)

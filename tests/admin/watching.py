@@ -24,7 +24,7 @@ def program(name):
 
 def promtool(*arguments, **how):
     return subprocess.run(
-        [program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=110, **how
+        [program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=500, **how
     )
 
 
