@@ -82,6 +82,8 @@ async def test_every_query_that_ships_finds_something_after_a_day_and_its_sums_a
         assert done.returncode == 0, done.stderr
     async with prometheus(tmp_path, day.instance, where) as url:
         await within(60, lambda: value(on.http, url, "farebox_cost_total offset 2s"))
+        # Each target is scraped at its own moment, and a rate wants two samples of what is played too.
+        await within(60, lambda: value(on.http, url, "count_over_time(farebox_shadow_total[1h]) >= 3"))
         await sums_are_the_ledgers(on, url, day, ends)
         assert await nothing_found(on, url) == []
 
