@@ -18,7 +18,6 @@ from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_
 from router.dialects.openai_usage import find, model_of, service_tier, usage_of, vendor_cost_nano, with_cost, without
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 # Events of a stream that carry no token: the role, the finish reason, the usage, the end, and a vendor's own.
 FREE_EVENTS = 16
@@ -78,7 +77,7 @@ class Tap:
             self.events += block.count(b"\r\n\r\ndata:") + block.count(b"\r\rdata:")
         if self.usage is None:
             self._keep(block)
-        if b"[DONE]" in block and _DONE.search(block):
+        if b"[DONE]" in block and _says_done(block):
             self.done = True
         return b"".join([self._event(event) for event in events(block)]) if self._tells(block) else block
 
@@ -222,6 +221,17 @@ def _named(block: bytes) -> str:
             except jsonio.NotJson:
                 continue
     return ""
+
+
+def _says_done(block: bytes) -> bool:
+    """Whether one of its lines is `data: [DONE]`; the words may stand in a text too."""
+    for line in (b"data: [DONE]", b"data:[DONE]"):
+        at = block.find(line)
+        while at > 0 and block[at - 1] not in b"\r\n":
+            at = block.find(line, at + 1)
+        if at >= 0:
+            return True
+    return False
 
 
 def _watch(quirks: Quirks) -> re.Pattern[bytes] | None:

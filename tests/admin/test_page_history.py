@@ -68,7 +68,7 @@ async def test_a_spans_columns_hold_the_rows_of_their_time(past, name):
             key = (row["model"], (row["at"] - shown.since) // shown.step)
             expected[key] = expected.get(key, 0) + row["cost"]
     assert drawn.by_model == expected
-    assert len(expected) > 10
+    assert len(expected) > 2  # a Sunday has few rows
 
 
 async def test_what_comes_later_is_added_whether_it_is_new_or_late(past):
