@@ -114,6 +114,7 @@ def plan_of(chat: ChatRequest, route: Route, model: Model, measure: Measure, mar
     rate = market.rates.get(price.currency)
     if rate is None:
         return None, f"unpriced: no exchange rate for {price.currency}"
+    expected_nano = nano_from_pico(expected_pico, rate)
     plan = Plan(
         model=model,
         price=price,
@@ -124,11 +125,11 @@ def plan_of(chat: ChatRequest, route: Route, model: Model, measure: Measure, mar
         capped_by=capped_by,
         input_pico=input_pico,
         per_output_pico=per_output,
-        expected_nano=nano_from_pico(expected_pico, rate),
+        expected_nano=expected_nano,
         expected_output=expected,
         likely_output=market.likely_output(route.name),
         expected_cached=cached,
-        warm_nano=nano_from_pico(cold_pico, rate) - nano_from_pico(expected_pico, rate),
+        warm_nano=nano_from_pico(cold_pico, rate) - expected_nano if cached else 0,
     )
     most = chat.wishes.max_cost
     if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
