@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -19,18 +19,47 @@ from router.core.catalog import Caller, Endpoint
 from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overloaded, RouterError, SlowClient
 from router.dialects import anthropic, openai, show_error
 from router.pipeline import Inbound, count, serve
-from router.relay import ClientLeft
-from router.room import Seat
+from router.relay import ClientLeft, Reply
+from router.room import Body, Seat, Writer
 from router.tally import new_request_id
 
 log = logging.getLogger("farebox.api")
 
 FAREBOX = web.AppKey("farebox", Farebox)
 JSON = {"Content-Type": "application/json", "Server": "farebox"}
+STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Beside what a stream's head says: neither caches nor balancers are to keep it back."""
+
+
+class Incoming(Protocol):
+    """A request as it comes in; aiohttp's is one."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> Body: ...
+    @property
+    def content_length(self) -> int | None: ...
+
+
+class Way(Reply, Writer, Protocol):
+    """The way back to one client."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether an answer has begun, so that there is no status to be told any more."""
+
+
+class Refusal(NamedTuple):
+    """An answer before the first byte that is no vendor's."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
 
 
 class HttpReply:
-    """The way back to one client; see `relay.Reply`."""
+    """See `Way`; by aiohttp."""
 
     __slots__ = ("_clock", "_is_cut", "_request", "response", "waits_since")
 
@@ -39,7 +68,11 @@ class HttpReply:
         self._clock = clock
         self.response: web.StreamResponse | None = None
         self._is_cut = False
-        self.waits_since: float | None = None  # see `room.Writer`
+        self.waits_since: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self.response is not None and self.response.prepared
 
     def _here(self) -> None:
         transport = self._request.transport
@@ -55,7 +88,7 @@ class HttpReply:
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         self._here()
-        response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        response = web.StreamResponse(headers={**headers, **STREAM})
         self.response = response
         await self._taken(response.prepare(self._request))
 
@@ -82,44 +115,52 @@ class HttpReply:
             self._request.transport.abort()
 
 
+async def respond(farebox: Farebox, name: Endpoint, request: Incoming, reply: Way) -> Refusal | None:
+    """Answer one request to a model. Returns the refusal that is to be sent; None: it was answered, or its client is gone."""
+    began = farebox.clock.seconds()
+    team = ""
+    request_id = new_request_id(farebox.clock.now())
+    try:
+        if not farebox.ready:
+            raise Overloaded("shutting down", retry_after_s=1)
+        caller = identify(request.headers, farebox.callers, farebox.clock.now())
+        team = caller.team
+        with farebox.room.enter(farebox.snapshot.settings.server) as seat:
+            seat.writer = reply
+            farebox.telemetry.came(request_id, request.headers.get("traceparent"))
+            raw = await _body(farebox, request, seat)
+            await serve(
+                Inbound(request_id, name, raw, request.headers, caller, began),
+                reply,
+                farebox.snapshot,
+                farebox.services,
+            )
+    except RouterError as error:
+        if "attempts" not in error.details:
+            farebox.metrics.refused[team or "other", error.code] += 1
+        return refusal(error, request_id, name)
+    except ClientLeft:
+        pass
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception(
+            "a request failed in a way that is a bug", extra={"path": f"/v1/{name}", "request_id": request_id}
+        )
+        if not reply.begun:
+            return refusal(RouterError("an internal error; its traceback is in the log"), request_id, name)
+    return None
+
+
 def endpoint(name: Endpoint) -> Any:
-    """The handler of one endpoint that vendors answer."""
+    """The handler of one endpoint that vendors answer, for what `front` does not answer itself."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         farebox = request.app[FAREBOX]
-        began = farebox.clock.seconds()
-        team = ""
-        request_id = new_request_id(farebox.clock.now())
         reply = HttpReply(request, farebox.clock)
-        try:
-            if not farebox.ready:
-                raise Overloaded("shutting down", retry_after_s=1)
-            caller = identify(request.headers, farebox.callers, farebox.clock.now())
-            team = caller.team
-            with farebox.room.enter(farebox.snapshot.settings.server) as seat:
-                seat.writer = reply
-                farebox.telemetry.came(request_id, request.headers.get("traceparent"))
-                raw = await _body(request, seat)
-                await serve(
-                    Inbound(request_id, name, raw, request.headers, caller, began),
-                    reply,
-                    farebox.snapshot,
-                    farebox.services,
-                )
-        except RouterError as error:
-            if "attempts" not in error.details:
-                farebox.metrics.refused[team or "other", error.code] += 1
-            return show(error, request_id, name)
-        except ClientLeft:
-            pass
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception(
-                "a request failed in a way that is a bug", extra={"path": request.path, "request_id": request_id}
-            )
-            if reply.response is None or not reply.response.prepared:
-                return show(RouterError("an internal error; its traceback is in the log"), request_id, name)
+        refused = await respond(farebox, name, request, reply)
+        if refused is not None:
+            return web.Response(status=refused.status, body=refused.body, headers=refused.headers)
         if reply.response is None:  # the client is gone: nobody reads this
             return web.Response(status=499)
         return reply.response
@@ -127,8 +168,7 @@ def endpoint(name: Endpoint) -> Any:
     return handle
 
 
-async def _body(request: web.Request, seat: Seat) -> bytes:
-    farebox = request.app[FAREBOX]
+async def _body(farebox: Farebox, request: Incoming, seat: Seat) -> bytes:
     try:
         return await seat.read(request.content, request.content_length, farebox.snapshot.settings.server)
     except SlowClient:
@@ -140,14 +180,20 @@ async def _body(request: web.Request, seat: Seat) -> bytes:
         raise InvalidRequest("the body cannot be decoded") from None
 
 
-def show(error: RouterError, request_id: str | None = None, name: Endpoint = "chat/completions") -> web.Response:
+def refusal(error: RouterError, request_id: str | None = None, name: Endpoint = "chat/completions") -> Refusal:
     """An error before the first byte, in the dialect of the endpoint."""
     headers = dict(JSON)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, ceil(error.retry_after_s - 1e-6)))  # up, so that it is true
     if request_id is not None:
         headers["x-farebox-request-id"] = request_id
-    return web.Response(status=error.status, body=show_error(name, error, request_id), headers=headers)
+    return Refusal(error.status, show_error(name, error, request_id), headers)
+
+
+def show(error: RouterError, request_id: str | None = None, name: Endpoint = "chat/completions") -> web.Response:
+    """The same for aiohttp."""
+    told = refusal(error, request_id, name)
+    return web.Response(status=told.status, body=told.body, headers=told.headers)
 
 
 def json(value: Any, status: int = 200) -> web.Response:
@@ -188,7 +234,7 @@ async def count_tokens(request: web.Request) -> web.Response:
     try:
         caller = _caller(request)
         with farebox.room.enter(farebox.snapshot.settings.server) as seat:
-            raw = await _body(request, seat)
+            raw = await _body(farebox, request, seat)
             tokens = await count(raw, request.headers, caller, farebox.snapshot, farebox.services)
     except RouterError as error:
         return show(error, None, "messages")

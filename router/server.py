@@ -15,6 +15,7 @@ from router.admin.access import LOGINS
 from router.admin.history import HISTORY, History, following
 from router.admin.logins import Logins
 from router.app import Farebox
+from router.front import Front, close_all
 from router.handover import Offer, Taken
 from router.listening import BACKLOG, SPARE_FILES, Door, files, give_up_on
 
@@ -64,10 +65,11 @@ async def run(
     offer = Offer(farebox, sockets, leave.set)
     offering: asyncio.Task[None] | None = None
     listeners: list[asyncio.AbstractServer] = []
+    fronts: set[Front] = set()
     try:
         await farebox.start(taken, patient=patient)
         await runner.setup()
-        listeners = [await _listen(farebox, runner, sock) for sock in sockets]
+        listeners = [await _listen(farebox, runner, fronts, sock) for sock in sockets]
         if taken is not None:
             farebox.lend(taken)
         offer.open()
@@ -87,7 +89,8 @@ async def run(
     finally:
         for listener in listeners:
             listener.close()
-        await _empty(farebox, runner)
+        await _empty(farebox, runner, fronts)
+        await close_all(fronts, CUT_S)
         await runner.cleanup()
         await farebox.stop()
         if offering is not None:
@@ -100,13 +103,13 @@ async def run(
             sock.close()
 
 
-async def _empty(farebox: Farebox, runner: web.AppRunner) -> None:
+async def _empty(farebox: Farebox, runner: web.AppRunner, fronts: set[Front]) -> None:
     """Until the last request has ended, and connections that are kept alive were told so or have been idle for a while: a
     request that comes on one of them is served, since its client cannot know.
     """
     loop, server = asyncio.get_running_loop(), runner.server
     began, drain = loop.time(), farebox.snapshot.settings.server.drain
-    while server is not None and server.connections and (passed := loop.time() - began) < drain:
+    while server is not None and (server.connections or fronts) and (passed := loop.time() - began) < drain:
         if not farebox.room.in_flight and passed > LINGER_S:
             break
         await asyncio.sleep(0.01)
@@ -120,7 +123,9 @@ async def _part(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Connection"] = "close"
 
 
-async def _listen(farebox: Farebox, runner: web.AppRunner, sock: socket.socket) -> asyncio.AbstractServer:
+async def _listen(
+    farebox: Farebox, runner: web.AppRunner, fronts: set[Front], sock: socket.socket
+) -> asyncio.AbstractServer:
     """Let connections in, as many as there are files for: two for each request in flight, and some for ourselves."""
     settings, inside = farebox.snapshot.settings.server, runner.server
     if inside is None:
@@ -131,8 +136,8 @@ async def _listen(farebox: Farebox, runner: web.AppRunner, sock: socket.socket) 
             "this process may not open enough files for server.max_in_flight; raise `ulimit -n`", extra={"count": most}
         )
     door = Door(
-        inside,
-        lambda: len(inside.connections),
+        lambda: Front(farebox, inside, fronts),
+        lambda: len(inside.connections) + len(fronts),
         files() - SPARE_FILES - min(most, settings.max_in_flight),
         farebox.room.turned_away,
     )

@@ -31,6 +31,7 @@ from aiohttp import web
 
 from router.app import Farebox
 from router.clock import SystemClock
+from router.front import Front, close_all
 from router.mock import MockVendors
 from router.server import application
 from router.snapshot import load
@@ -244,6 +245,7 @@ class Running:
     mock: MockVendors | None
     http: aiohttp.ClientSession
     app: Any
+    fronts: set[Front] = field(default_factory=set)
 
     def post(self, path="/v1/chat/completions", *, key=KEY, headers=None, **how):
         """As `aiohttp.ClientSession.post`, with a key."""
@@ -259,7 +261,8 @@ class Running:
 async def serving(config, folder, *, handler_cancellation=False, upstream=None, clock=None):
     """A started Farebox behind a real port, and mock vendors (pace 0) if the configuration has `mock`.
 
-    `handler_cancellation` is aiohttp's: whether a handler is cancelled when its client leaves.
+    `handler_cancellation` is aiohttp's: whether a handler is cancelled when its client leaves. With it all is aiohttp's;
+    without it requests to models are the front's, as when Farebox is served.
     """
     async with contextlib.AsyncExitStack() as stack:
         mock = mock_url = None
@@ -276,10 +279,15 @@ async def serving(config, folder, *, handler_cancellation=False, upstream=None, 
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        fronts: set[Front] = set()
+        stack.push_async_callback(close_all, fronts, 1)
+        server = await asyncio.get_running_loop().create_server(
+            runner.server if handler_cancellation else lambda: Front(farebox, runner.server, fronts), "127.0.0.1", 0
+        )
+        stack.callback(server.close)
         http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-        host, port = runner.addresses[0][:2]
-        yield Running(f"http://{host}:{port}", farebox, mock, http, runner.app)
+        host, port = server.sockets[0].getsockname()[:2]
+        yield Running(f"http://{host}:{port}", farebox, mock, http, runner.app, fronts)
 
 
 # A vendor that says exactly what it is told to

@@ -96,7 +96,7 @@ LAYERS = {
     "pipeline": (PURE | {"attempts", "cascade", "relay", "services", "snapshot", "tally", "turns"}, set()),
 }
 ANYTHING = {
-    "app", "server", "listening", "handover", "api", "auth", "admin", "cli", "mock", "openapi", "__main__", "",
+    "app", "server", "listening", "handover", "front", "api", "auth", "admin", "cli", "mock", "openapi", "__main__", "",
 }  # fmt: skip
 
 
