@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import KEY, serving, small_config
 
-from router.front import MAX_HEAD, _head, read_head
+from router.front import _head
+from router.incoming import MAX_HEAD, read_head
 
 ASK = json.dumps({"model": "small", "messages": [{"role": "user", "content": "hello"}]}).encode()
 AUTH = f"Authorization: Bearer {KEY}\r\n"
