@@ -76,11 +76,13 @@ class Cache:
 
     async def answer(self, ticket: Ticket, headers: Mapping[str, str], reply: Reply, call: Call) -> None:
         """Answer a request by what is kept, by a call that is on its way, or by making it. Raises what the call raises."""
-        rule, key = ticket.decision.route.cache, None
+        rule = ticket.decision.route.cache
+        if rule is None:
+            await call(reply)
+            return
         anew, never = asked_to_skip(headers)
-        if rule is not None and not never and not uncached(ticket.chat, rule):
-            key = _key(ticket)
-        if rule is None or key is None:
+        key = None if never or uncached(ticket.chat, rule) else _key(ticket)
+        if key is None:
             await call(reply)
         elif anew:
             await self._lead(key, rule, ticket, reply, call, joined=False)

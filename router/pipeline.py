@@ -6,7 +6,7 @@ What follows a reservation (usage, charge, ledger, accounts, metrics) happens in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from router.attempts import Attempts
@@ -16,6 +16,7 @@ from router.core.catalog import Caller, ChatRequest, Endpoint, Route, candidates
 from router.core.explain import explain
 from router.core.plan import Market
 from router.core.policy import Decision, decide, need_of
+from router.core.value import value
 from router.dialects import cannot, read
 from router.relay import Reply
 from router.services import Services
@@ -24,7 +25,7 @@ from router.tally import Ticket
 from router.turns import tokens_of
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Inbound:
     """What came in."""
 

@@ -204,6 +204,7 @@ class Settlement:
         if tally.seat is not None:
             tally.seat.used(self.clock.seconds(), usage.input_total + usage.output_total)
         await self.write(self._entry(tally, usage, basis))
+        tally.reader = None  # it bills by the tally: a circle, which the collector would have to look for
 
     async def _release(self, terms: Terms, attempt: Attempt) -> None:
         """Close an attempt that was written down, or may have been, but never made."""
@@ -216,7 +217,8 @@ class Settlement:
 
     async def write(self, entry: Entry) -> None:
         """Write an entry, settle it, tell those who watch; not while the budgets change, see `still`."""
-        await self._go.wait()
+        if not self._go.is_set():
+            await self._go.wait()
         self._writing += 1
         self._quiet.clear()
         try:

@@ -16,6 +16,7 @@ from router.core.policy import Decision
 from router.core.prices import Unpriced
 from router.core.reading import Reader
 from router.core.usage import Usage
+from router.core.value import value
 from router.quotas import Share
 from router.upstream import Exchange
 
@@ -140,7 +141,7 @@ class Tally:
         return self.sent_s - request_began + after
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Ticket:
     """One request, as settlement needs to know it."""
 

@@ -9,7 +9,6 @@ import io
 import ssl
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
@@ -20,12 +19,13 @@ from router import __version__
 from router.core.catalog import Timeouts
 from router.core.failure import AttemptFailed, Failure, Fault
 from router.core.sse import MAX_PLAIN
+from router.core.value import value
 
 LARGE = 2**20  # aiohttp wants a file for bodies from here on, and writes it in pieces
 MAX_REPLY = MAX_PLAIN  # bytes of one plain reply
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # as of `Sent`: its address and headers hold credentials
+@value(repr=False)  # as of `Sent`: its address and headers hold credentials
 class UpstreamCall:
     """One request to a vendor, complete."""
 

@@ -15,6 +15,7 @@ from router.core.failure import Fault
 from router.core.limits import Budget
 from router.core.prices import Timeline
 from router.core.tokens import DEFAULT, Counting, Prompt
+from router.core.value import value
 
 Endpoint = Literal["chat/completions", "completions", "embeddings", "messages", "responses"]
 DialectName = Literal["openai", "responses", "anthropic", "gemini", "ollama", "hunyuan", "qianfan", "spark"]
@@ -255,7 +256,7 @@ class Wishes:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(eq=False)
 class ChatRequest:
     """A request as its dialect read it. `body` is the client's own and is never changed; patches are laid over it."""
 
@@ -287,7 +288,7 @@ class ChatRequest:
         return self.body if self.hub is None else self.hub
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Candidate:
     """A model that could serve the request, or the reason why it cannot."""
 

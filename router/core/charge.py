@@ -1,7 +1,7 @@
 """Usage priced once, in every currency that somebody keeps an account in; and whether a budget can pay for a plan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from router.core.currency import between
 from router.core.entry import Charges
@@ -11,9 +11,10 @@ from router.core.money import PICO_PER_NANO, Rate, nano_from_pico, show
 from router.core.plan import Plan, shrunk
 from router.core.prices import Facts, Price, Unpriced, charge_pico_with_free
 from router.core.usage import Usage
+from router.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Charge:
     """What a usage costs, in nano-units; each amount is rounded once, up, from the same exact sum."""
 
@@ -27,7 +28,7 @@ class Charge:
     free_tokens: int | None = None  # of the usage, taken from a free quota; None: none was
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Terms:
     """Everything but the usage that a charge depends on, fixed when the attempt begins."""
 
@@ -100,7 +101,7 @@ class Terms:
     def bound(self, *, free: bool = False) -> Charge:
         """The most that the attempt can cost: what is set aside; nothing if all of it is free."""
         usage = self.plan.bound_usage()
-        facts = replace(self.plan.facts, input_tokens=usage.input_total, output_tokens=usage.output_total)
+        facts, _ = self._facts(usage, None, None)
         return self._in_all(0 if free else self.plan.bound_pico, self._at_others(usage, facts, facts))
 
     def _facts(self, usage: Usage, ended_at: int | None, service_tier: str | None) -> tuple[Facts, Facts]:
@@ -108,7 +109,9 @@ class Terms:
         plan = self.plan
         tier = plan.facts.service_tier if service_tier is None else service_tier
         began = Facts(plan.facts.at, usage.input_total, usage.output_total, plan.facts.thinking, tier)
-        return began, began if ended_at is None else replace(began, at=ended_at)
+        if ended_at is None:
+            return began, began
+        return began, Facts(ended_at, began.input_tokens, began.output_tokens, began.thinking, tier)
 
     def _in_all(self, pico: int, others: tuple[int | None, int | None]) -> Charge:
         currency = self.plan.price.currency
@@ -130,9 +133,11 @@ class Terms:
         """The same usage at the flagship's price and at the fixed model's. Where something was `free`, no saving is claimed
         over the very same price.
         """
-        others = self.flagship, self.fixed
-        told = (None if free and one is self.plan.price else self._at(one, usage, began, ended) for one in others)
-        return next(told), next(told)
+        mine, flagship, fixed = self.plan.price, self.flagship, self.fixed
+        at_flagship = None if free and flagship is mine else self._at(flagship, usage, began, ended)
+        if fixed is flagship:
+            return at_flagship, at_flagship
+        return at_flagship, None if free and fixed is mine else self._at(fixed, usage, began, ended)
 
     def _at(self, price: Price | None, usage: Usage, began: Facts, ended: Facts) -> int | None:
         if price is None:
@@ -146,7 +151,7 @@ class Terms:
             return None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Fit:
     """Whether a plan can be paid for now."""
 

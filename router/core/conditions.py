@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from router.core.limits import MICROS
+from router.core.value import value
 
 MICROS_PER_DAY = 86_400 * MICROS
 MICROS_PER_MINUTE = 60 * MICROS
@@ -15,7 +16,7 @@ ORDINARY_TIERS = frozenset({"default", "standard", "standard_only", "auto", "on_
 """How vendors call the service tier that costs what the list says; `scale` is paid for in advance."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Facts:
     """What a price may depend on, of one request."""
 

@@ -6,12 +6,13 @@ there to be closed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from router.core.limits import moment
 from router.core.money import show
 from router.core.usage import Usage
+from router.core.value import value
 
 Outcome = Literal["ok", "error", "cut", "left", "abandoned"]
 Basis = Literal["reported", "vendor_cost", "estimated"]
@@ -23,7 +24,7 @@ Charges = tuple[tuple[str, int, int], ...]
 """(account, start of its window in microseconds, nano-units of the account's currency)"""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Attempt:
     """One call to one model, as it is about to be made. Amounts are in nano-units."""
 
@@ -59,7 +60,7 @@ class Attempt:
         return self.number == 0
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Entry:
     """A closed attempt: what became of it and what it cost. Amounts are in nano-units."""
 

@@ -8,6 +8,7 @@ import orjson
 
 # orjson reads integers beyond 64 bits as floats; a body of ordinary size that holds so many digits is read again.
 _LONG_NUMBER = re.compile(rb"[\d]{19,}")
+_NO_DIGIT = bytes(set(range(256)) - set(b"0123456789"))
 _ORDINARY = 2**18
 
 
@@ -26,7 +27,7 @@ def loads(data: bytes) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise NotJson(str(error)) from None
-    if len(data) < _ORDINARY and _LONG_NUMBER.search(data):
+    if len(data) < _ORDINARY and len(data.translate(None, _NO_DIGIT)) >= 19 and _LONG_NUMBER.search(data):
         return json.loads(data)
     return value
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
+from router.core.value import value
+
 MICROS = 1_000_000
 FOREVER = 2**62
 
@@ -85,7 +87,7 @@ class Budget:
         return f"the {adjective.get(self.per, 'yearly' if self.per == 'year' else 'total')} budget of {whose}"
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class BudgetState:
     """What a budget looks like at an instant, in nano-units of its currency."""
 

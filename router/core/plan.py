@@ -4,7 +4,7 @@ It reads no clock and asks nobody: the market is an argument, so that a plan can
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from router.core.catalog import ChatRequest, Model, Route
 from router.core.health import Unwell
@@ -12,12 +12,13 @@ from router.core.money import Rate, nano_from_pico, show
 from router.core.prices import Facts, Price, Quota, Unpriced, charge_pico_with_free
 from router.core.tokens import Estimate, Learnt, Measure, estimate
 from router.core.usage import Usage
+from router.core.value import value
 
 DEFAULT_OUTPUT_CAP = 4096  # what an answer may come to where neither the client, the route nor the price book says
 DEFAULT_EXPECTED_OUTPUT = 256  # an ordinary chat answer, until the route's own habit is known
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(eq=False)
 class Plan:
     """One attempt as it would be made: whom to ask, at what price, with what output cap. Amounts are in pico-units of the
     price's currency unless they say otherwise.
@@ -70,7 +71,7 @@ def _nothing_free(_model: Model, _quota: Quota, _at: int) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Market:
     """What prices and habits look like to one decision."""
 
@@ -162,13 +163,16 @@ def _cap(chat: ChatRequest, route: Route, model: Model, tokens: Estimate) -> tup
     """The most output tokens per choice, and who says so."""
     if chat.endpoint == "embeddings":
         return 0, "client"
-    limits = [(chat.output_cap, "client"), (route.max_output_tokens, "route"), (model.max_output, "model")]
-    if model.context_window is not None and chat.output_cap is None:
-        limits.append((max(1, model.context_window - tokens.high), "window"))
-    known = [(cap, who) for cap, who in limits if cap is not None]
-    if all(who == "window" for _, who in known):
-        known.append((DEFAULT_OUTPUT_CAP, "default"))
-    return min(known, key=lambda item: item[0])
+    least, who = chat.output_cap, "client"
+    for cap, other in ((route.max_output_tokens, "route"), (model.max_output, "model")):
+        if cap is not None and (least is None or cap < least):
+            least, who = cap, other
+    if chat.output_cap is None and model.context_window is not None:
+        window = max(1, model.context_window - tokens.high)
+        if least is None:
+            return (window, "window") if window <= DEFAULT_OUTPUT_CAP else (DEFAULT_OUTPUT_CAP, "default")
+        return (window, "window") if window < least else (least, who)
+    return (DEFAULT_OUTPUT_CAP, "default") if least is None else (least, who)
 
 
 def _within(plan: Plan, most: int, rate: Rate) -> tuple[Plan | None, str]:

@@ -14,9 +14,10 @@ from router.core.money import Rate
 from router.core.plan import Market, Plan, cold, plan_of
 from router.core.prices import Price, Unpriced
 from router.core.tokens import Measure
+from router.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Verdict:
     """How one candidate fared; `lost` is empty for those that may be tried, `plan` is there once it could be priced."""
 
@@ -42,7 +43,7 @@ Judge = Callable[[Mapping[str, int]], Judged]
 """Judges one request, told what each model that could serve it is expected to cost, in nano-units."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(eq=False)
 class Decision:
     """Whom to ask, in order, and why not the others."""
 
@@ -130,8 +131,7 @@ def decide(
         verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need, judged)
         for verdict in verdicts
     ]
-    flagship = _cheapest(route, market, lambda model: route.pinned or model.tier is Tier.FLAGSHIP)
-    fixed = _cheapest(route, market, lambda model: route.pinned or _meets(model, need)) or flagship
+    flagship, fixed = _measures(route, market, need)
     below = tuple(plan for plan in own if id(plan.model) not in tried and id(plan.model) not in unwell)
     return Decision(
         route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed, judged, below
@@ -191,11 +191,19 @@ def _too_plain(verdict: Verdict, need: float | None, judged: Judged | None) -> V
     return replace(verdict, lost=f"{said}, {need or 0:g} is needed", plain=True)
 
 
-def _cheapest(route: Route, market: Market, counts: Callable[[Model], bool]) -> tuple[Model, Price] | None:
-    """Of the route's models that count the cheapest by list price, whatever this request is like."""
-    best: tuple[int, Model, Price] | None = None
+def _measures(
+    route: Route, market: Market, need: float | None
+) -> tuple[tuple[Model, Price] | None, tuple[Model, Price] | None]:
+    """What savings are measured against: the cheapest flagship of the route, and the cheapest of its models that would do
+    for everything; by list price, whatever this request is like.
+    """
+    flagship: tuple[Model, Price] | None = None
+    fixed: tuple[Model, Price] | None = None
+    of_flagship = of_fixed = 0
     for model in route.models:
-        if not counts(model):
+        leads = route.pinned or model.tier is Tier.FLAGSHIP
+        does = route.pinned or _meets(model, need)
+        if not leads and not does:
             continue
         try:
             price = model.timeline.at(market.at)
@@ -205,9 +213,11 @@ def _cheapest(route: Route, market: Market, counts: Callable[[Model], bool]) -> 
         if (rate := market.rates.get(price.currency)) is None:
             continue
         rank = (per_input + per_output) * rate.numerator // rate.denominator
-        if best is None or rank < best[0]:
-            best = rank, model, price
-    return best and (best[1], best[2])
+        if leads and (flagship is None or rank < of_flagship):
+            flagship, of_flagship = (model, price), rank
+        if does and (fixed is None or rank < of_fixed):
+            fixed, of_fixed = (model, price), rank
+    return flagship, fixed or flagship
 
 
 def _nobody(route: Route, verdicts: list[Verdict], soft: str | None) -> Exception:

@@ -78,11 +78,13 @@ class Price:
     checked: int | None = None
     """When it was last compared with its source (microseconds since 1970); None: nobody says, as of a contract."""
     flat: Rates | None = field(init=False, repr=False, compare=False)  # the only ordinary rates, if without condition
+    _tiers: frozenset[str | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordinary = self.ordinary
         only = ordinary[0] if len(ordinary) == 1 and ordinary[0].when is ALWAYS else None
         object.__setattr__(self, "flat", only)
+        object.__setattr__(self, "_tiers", frozenset(rates.when.service_tier for rates in self.rates))
 
     @property
     def ordinary(self) -> tuple[Rates, ...]:
@@ -91,7 +93,7 @@ class Price:
 
     def has(self, tier: str | None) -> bool:
         """Whether there are rates for a service tier, by the name that `special` gives it."""
-        return any(rates.when.service_tier == tier for rates in self.rates)
+        return tier in self._tiers
 
     def rates_for(self, facts: Facts) -> Rates:
         """The rates of this request: the first set whose condition holds.

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any, NamedTuple
 
+from router.core.value import value
+
 # Han, kana, hangul, their punctuation and full-width forms
 _CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]+")
 # Of the characters: from here on most of the tokens are CJK (0.62 o200k tokens to a character, 0.25 in English or code).
@@ -46,7 +48,7 @@ EXACT_WITHIN = 0.01  # a learnt factor that is further from 1 says that the voca
 OPENAI = Counting(exact=True, factor_low=1000, factor_high=1010, hidden=8, hidden_tools=120, image=765, image_high=1445)
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Prompt:
     """What of a request is counted: its texts as a model sees them, and what has no text."""
 
@@ -59,7 +61,7 @@ class Prompt:
     unseen: bool = False  # the vendor adds what is not in the request: a stored conversation, what its own tools find
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Measure:
     """A prompt's count in each encoding that a candidate needs."""
 

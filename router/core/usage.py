@@ -5,15 +5,17 @@ border and hands over leaves. `None` is *not reported*, which is never the same 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
+
+from router.core.value import value
 
 
 class ContradictoryUsage(ValueError):
     """A vendor's counts contradict each other; the message names both fields."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Usage:
     """Disjoint counts of billable units."""
 
@@ -78,6 +80,8 @@ MOST = 10**9
 
 def count(value: Any, most: int = MOST) -> int | None:
     """A count as vendors write it: 12, 12.0 or "12"; None for what is absent or no count (some send null or objects)."""
+    if type(value) is int:  # the usual case; True is none
+        return value if 0 <= value <= most else None
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):

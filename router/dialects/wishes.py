@@ -9,6 +9,7 @@ from router.core.money import amount_nano
 
 NONE = Wishes()
 KNOWN = ("quality", "max_cost", "tier", "vendors", "tags", "dry_run")
+HEADERS = tuple((name, "x-farebox-" + name.replace("_", "-")) for name in KNOWN)
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 128
 
@@ -26,8 +27,8 @@ def read_wishes(headers: Mapping[str, str], told: Any) -> Wishes:
         wishes = {str(name): value for name, value in told.items()}
     else:
         raise InvalidRequest("`farebox` must be an object", param="farebox")
-    for name in KNOWN:
-        if (value := headers.get("x-farebox-" + name.replace("_", "-"))) is not None:
+    for name, header in HEADERS:
+        if (value := headers.get(header)) is not None:
             wishes[name] = _text(value, name)
     if not wishes:
         return NONE

@@ -113,6 +113,8 @@ class MemoryAccounts:
             earlier = self._accounts[account].earlier
             if start in earlier and not earlier[start].held:
                 del earlier[start]
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, set()
         for future in waiting:
             if not future.done():
