@@ -34,7 +34,9 @@ def versions() -> dict[str, str]:
 
 def of_version(tag: str) -> list[str]:
     """What contradicts the tag."""
-    return [f"{place} says {said or 'nothing'}, the tag {tag}" for place, said in versions().items() if f"v{said}" != tag]
+    return [
+        f"{place} says {said or 'nothing'}, the tag {tag}" for place, said in versions().items() if f"v{said}" != tag
+    ]
 
 
 def unpinned(workflow: str) -> list[str]:

@@ -23,7 +23,6 @@ _spec = importlib.util.spec_from_file_location("render", ROOT / "tests/deploy/ch
 render = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(render)
 
-KUBERNETES = ("--kube-version", "1.31.0")
 needs_helm = pytest.mark.skipif(render.helm("version") is None, reason="install helm: what it rendered is tested alone")
 
 
@@ -208,7 +207,7 @@ def test_helm_renders_what_is_kept_here():
 
 @needs_helm
 def test_helm_lints_the_chart():
-    done = render.helm("lint", "--strict", CHART, *KUBERNETES, "--values", render.HERE / "values.yaml")
+    done = render.helm("lint", "--strict", CHART, *render.KUBERNETES, "--values", render.HERE / "values.yaml")
     assert done.returncode == 0, done.stdout
 
 
@@ -225,14 +224,14 @@ def test_helm_lints_the_chart():
 )
 def test_helm_refuses_what_would_not_run(values, why):
     told = [word for value in ["config=x", *values] for word in ("--set", value)]
-    done = render.helm("template", "farebox", CHART, *KUBERNETES, *told)
+    done = render.helm("template", "farebox", CHART, *render.KUBERNETES, *told)
     assert done.returncode != 0 and why in done.stderr
 
 
 @needs_helm
 def test_without_any_source_nobody_is_let_in():
     done = render.helm(
-        "template", "farebox", CHART, *KUBERNETES, "--set", "config=x", "--set-json", "networkPolicy.from=[]",
+        "template", "farebox", CHART, *render.KUBERNETES, "--set", "config=x", "--set-json", "networkPolicy.from=[]",
         "--show-only", "templates/networkpolicy.yaml",
     )  # fmt: skip
     spec = yaml.safe_load(done.stdout)["spec"]
@@ -245,7 +244,7 @@ def test_what_is_there_already_is_used_and_not_made():
     told = [word for value in values for word in ("--set", value)]
     found = [
         document
-        for document in yaml.safe_load_all(render.helm("template", "farebox", CHART, *KUBERNETES, *told).stdout)
+        for document in yaml.safe_load_all(render.helm("template", "farebox", CHART, *render.KUBERNETES, *told).stdout)
         if document
     ]
     assert {document["kind"] for document in found} == {

@@ -106,7 +106,7 @@ def test_a_released_chart_names_the_image_that_was_built(release):
 
 @pytest.mark.parametrize(("values", "digest"), [("image: {}\n", A_DIGEST), ('  repository: a\n  digest: ""\n', "")])
 def test_a_chart_without_a_digest_or_a_place_for_it_is_no_release(release, values, digest):
-    with pytest.raises(ValueError, match="digest|image"):
+    with pytest.raises(ValueError, match=r"digest|image"):
         release.with_image(values, "registry.example/farebox", digest)
 
 

@@ -16,7 +16,9 @@ UNIT = (FOLDER / "farebox@.service").read_text()
 INSTALL = (FOLDER / "install").read_text()
 WORST = 1.5  # of 10 in `systemd-analyze security`; what is left is the network, and the host's root directory
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="install systemd: the text alone is tested")
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="install systemd: the text alone is tested"
+)
 
 
 def said(key):

@@ -11,11 +11,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CHART = HERE.parents[2] / "deploy/helm/farebox"
 RENDERED = HERE / "rendered.yaml"
+KUBERNETES = ("--kube-version", "1.31.0")  # what a helm without a cluster takes it for differs
 
 
 def fingerprint():
     """Of all that rendered.yaml is made from."""
-    files = sorted(path for path in CHART.rglob("*") if path.is_file()) + [HERE / "values.yaml"]
+    files = [*sorted(path for path in CHART.rglob("*") if path.is_file()), HERE / "values.yaml"]
     told = hashlib.sha256()
     for path in files:
         told.update(f"{path.name}\n".encode() + path.read_bytes())
@@ -31,7 +32,8 @@ def helm(*arguments):
 
 
 def template(*arguments):
-    return helm("template", "farebox", CHART, "--namespace", "gateway", "--kube-version", "1.31.0", "--values", HERE / "values.yaml", *arguments)
+    where = ("--namespace", "gateway", *KUBERNETES)
+    return helm("template", "farebox", CHART, *where, "--values", HERE / "values.yaml", *arguments)
 
 
 if __name__ == "__main__":
