@@ -58,6 +58,12 @@ def test_the_unit_starts_what_there_is_and_takes_over_from_the_version_before():
     assert said("WorkingDirectory") == [f"/var/lib/{said('StateDirectory')[0]}"]
 
 
+def test_a_reload_needs_no_program_that_a_small_machine_lacks():
+    assert said("ExecReload") == [
+        "/bin/sh -c 'kill -HUP $MAINPID'"
+    ]  # there is no kill but the shell's where procps is not
+
+
 def test_the_environments_file_has_what_the_example_configuration_asks_for_and_no_value():
     text = (FOLDER / "farebox.env").read_text()
     wanted = set(re.findall(r"\$\{(\w+)", (ROOT / "config/farebox.yaml").read_text())) - {"VLLM_URL"}
