@@ -19,9 +19,10 @@ GUIDE = (ROOT / "docs/deploy.md").read_text()
 REQUESTS = 7
 
 
-@pytest.fixture
-def serving(tmp_path):
-    with FareboxProcess(demo_config(tmp_path), tmp_path) as process:
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    with FareboxProcess(demo_config(folder), folder) as process:
         for number in range(REQUESTS):
             body = {"model": "auto", "messages": [{"role": "user", "content": f"number {number}"}]}
             request = urllib.request.Request(
@@ -47,8 +48,7 @@ def test_the_ledger_is_backed_up_while_it_is_served_and_the_copy_is_proven(servi
     done = copied(store, copy)
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    (tmp_path / "elsewhere").mkdir()
-    config = write_config(demo_config(tmp_path) | {"store": f"sqlite:///{copy}"}, tmp_path / "elsewhere")
+    config = write_config(demo_config(tmp_path) | {"store": f"sqlite:///{copy}"}, tmp_path)
     verified = subprocess.run(
         [sys.executable, "-m", "router", "ledger", "verify", "--config", config],
         capture_output=True, text=True, check=False, timeout=60, cwd=ROOT,
