@@ -31,10 +31,11 @@ _NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 class FrontReply:
     """The way back to one client; see `relay.Reply` and `room.Writer`."""
 
-    __slots__ = ("_clock", "_front", "_keeps", "_transport", "begun", "streams", "waits_since")
+    __slots__ = ("_clock", "_front", "_transport", "begun", "keeps", "streams", "waits_since")
 
     def __init__(self, front: "Front", transport: asyncio.Transport, clock: Clock, *, keeps: bool) -> None:
-        self._front, self._transport, self._clock, self._keeps = front, transport, clock, keeps
+        self._front, self._transport, self._clock = front, transport, clock
+        self.keeps = keeps  # whether the connection may be used again; once the head is out, what it has told
         self.begun = False
         self.streams = False  # the last piece is still to come
         self.waits_since: float | None = None
@@ -66,7 +67,8 @@ class FrontReply:
     def _start(self, status: int, headers: Mapping[str, str], more: str, body: bytes = b"") -> None:
         if self._transport.is_closing():
             raise ClientLeft
-        head = _head(status, headers, more, keeps=self._keeps and not self._front.leaving)
+        self.keeps = self.keeps and not self._front.leaving
+        head = _head(status, headers, more, keeps=self.keeps)
         self.begun = True
         self._transport.write(head + body if len(body) < UNTAKEN else head)
         if len(body) >= UNTAKEN:
@@ -199,19 +201,19 @@ class Front(asyncio.Protocol):
             transport.abort()
             raise
         else:
-            self._done(request, transport)
+            self._done(request, reply, transport)
 
     async def _refuse(self, refusal: Refusal, reply: FrontReply) -> None:
         await reply.send(refusal.status, refusal.body, refusal.headers)
 
-    def _done(self, request: Incoming, transport: asyncio.Transport) -> None:
+    def _done(self, request: Incoming, reply: FrontReply, transport: asyncio.Transport) -> None:
         """The answer is out; the connection is free for the next request, or ends."""
         if not request.whole:
             transport.resume_reading()
-            self.task = self._loop.create_task(self._drop(request, transport))
+            self.task = self._loop.create_task(self._drop(request, reply, transport))
             return
         self._request = self.task = None
-        if not request.keeps or self.leaving:
+        if not reply.keeps:  # only if its client was told: the next request may be on its way
             transport.close()
             return
         self._idle_since = self._loop.time()
@@ -219,7 +221,7 @@ class Front(asyncio.Protocol):
             transport.resume_reading()
             self._next()
 
-    async def _drop(self, request: Incoming, transport: asyncio.Transport) -> None:
+    async def _drop(self, request: Incoming, reply: FrontReply, transport: asyncio.Transport) -> None:
         """Read what is left of a body that nobody wants, for a while."""
         late = self._loop.call_later(LINGER_S, transport.close)
         try:
@@ -229,7 +231,7 @@ class Front(asyncio.Protocol):
             return
         finally:
             late.cancel()
-        self._done(request, transport)
+        self._done(request, reply, transport)
 
     def _close_idle(self) -> None:
         wait = self._idle_since + KEPT_S - self._loop.time()

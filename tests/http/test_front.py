@@ -207,6 +207,20 @@ async def test_who_asks_for_the_end_of_the_connection_gets_it_and_so_does_everyb
     assert not on.fronts
 
 
+async def test_a_stream_that_began_before_we_leave_does_not_take_its_connection_with_it(on, vendor):
+    go = asyncio.Event()
+    vendor.streams(b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n', b"data: [DONE]\n\n")
+    vendor.between = go.wait
+    async with connected(on) as (reader, writer):
+        writer.write(post(json.dumps({**json.loads(ASK), "stream": True}).encode()))
+        await reader.readuntil(b"hi")
+        on.farebox.leaving = True
+        go.set()
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.write(post())  # its client was not told
+        assert (await answer(reader))[1]["connection"] == "close"
+
+
 async def test_a_connection_that_nobody_uses_is_let_go(on):
     async with connected(on) as (reader, writer):
         writer.write(post())
