@@ -16,6 +16,7 @@ from router.core.catalog import Caller
 from router.core.entry import Charges
 from router.core.explain import explain
 from router.core.health import Health
+from router.core.labels import Labelled
 from router.core.limits import Budget, BudgetState
 from router.core.policy import Decision
 from router.gate import Gate
@@ -120,7 +121,7 @@ class Farebox:
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
         self.promises = Promises(self.ledger.path.with_name(f"{self.ledger.path.name}.promises"))
-        self.labels.observers.append(lambda label: self.promises.observe(self.snapshot.promised, label))
+        self.labels.observers.append(self._hold_promises_to)
         self.metrics.registry.register(LabelMetrics(self.labels))
         self.services = Services(
             self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, health,
@@ -349,6 +350,11 @@ class Farebox:
         for verdict in decision.verdicts:
             if verdict.lost.startswith("unpriced"):
                 self.metrics.unpriced[verdict.model.vendor, verdict.model.name] += 1
+
+    def _hold_promises_to(self, label: Labelled) -> None:
+        self.promises.observe(self.snapshot.promised, label)
+        route = self.snapshot.catalog.routes.get(label.route)
+        self.promises.observe_cascade(route.cascade.certified if route and route.cascade else None, label)
 
     def _fell_back(self, route: str, tried: str, then: str) -> None:
         self.metrics.fallbacks[route, tried, then] += 1

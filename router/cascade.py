@@ -11,7 +11,7 @@ from typing import Any
 
 from router.checker import Checker
 from router.core import jsonio
-from router.core.cascade import Cascade, Doubt, short_of
+from router.core.cascade import Cascade, Certified, Doubt, short_of
 from router.core.catalog import ChatRequest
 from router.core.checks import Answer, Asked, found, in_tool_loop
 from router.core.errors import RouterError
@@ -57,6 +57,7 @@ class Cascades:
 
     upstream: Upstream
     habits: Habits
+    is_broken: Callable[[str, Certified], bool] = lambda _route, _certified: False  # by live labels of the route
     outcomes: dict[tuple[str, ...], int] = field(default_factory=dict)  # (route, outcome) → how many
 
     def first(self, chat: ChatRequest, decision: Decision) -> Plan | None:
@@ -64,7 +65,8 @@ class Cascades:
 
         What only a vendor of the client's own dialect understands is left alone: it may hold results of tools that nobody
         else can see, and a conversation that this vendor keeps would go on with another's answer. Where a certified promise
-        decides, it alone does, kept or broken: it says nothing of answers that a cascade lets pass.
+        decides, it alone does, kept or broken: it says nothing of answers that a cascade lets pass. A certificate of the
+        cascade's own says which of them it may.
         """
         told = decision.route.cascade
         if told is None or chat.stream or chat.choices != 1 or chat.endpoint not in READ:
@@ -75,12 +77,23 @@ class Cascades:
             or in_tool_loop(chat.said)
             or chat.stays
             or chat.prompt.unseen
-            or not decision.below
+            or not (below := self._allowed(told, decision))
         ):
             return None
-        cheap, plan = min(decision.below, key=lambda plan: plan.expected_nano), decision.plans[0]
+        cheap, plan = min(below, key=lambda plan: plan.expected_nano), decision.plans[0]
         pays = cheap.expected_nano < plan.expected_nano
         return cheap if pays and cheap.expected_nano * told.when_ratio <= plan.expected_nano else None
+
+    def _allowed(self, told: Cascade, decision: Decision) -> tuple[Plan, ...]:
+        """Those that may be tried first. Under a certificate that is only what it speaks of, while it holds and suffices."""
+        certified = told.certified
+        if certified is None:
+            return decision.below
+        if decision.plans[0].model.name != certified.flagship or not certified.meets(decision.need):
+            return ()
+        if self.is_broken(decision.route.name, certified):
+            return ()
+        return tuple(plan for plan in decision.below if plan.model.name == certified.cheap)
 
     def count(self, route: str, doubt: Doubt | None) -> None:
         """One cheap answer is passed on, or why it is not."""

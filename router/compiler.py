@@ -3,7 +3,6 @@
 Everything that must fit together is checked here, all of it, so that a configuration that starts is one that can serve.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from router import vendors
 from router.core.alerts import Target
-from router.core.cascade import Cascade, Function, Webhook
+from router.core.cascade import Cascade, Certified, Function, Webhook
 from router.core.catalog import (
     UNLIMITED,
     Access,
@@ -37,7 +36,7 @@ from router.dialects import DIALECTS
 from router.dialects.sent import is_formed
 from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
 from router.priceentry import Place, PriceSettings
-from router.promised import Promised, read_promised
+from router.promised import Promised, read_certified, read_promised
 from router.routesettings import BudgetSettings, CascadeSettings, CheckerSettings, ShadowSettings
 from router.settings import ModelSettings, Settings
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
@@ -65,6 +64,9 @@ class Compiler:
 
     def problem(self, key: Key, message: str) -> None:
         self.problems.append(self.file.problem(key, message))
+
+    def warn(self, key: Key, message: str) -> None:
+        self.warnings.append(self.file.problem(key, message))
 
     def read_books(self, folder: Path) -> None:
         places: list[tuple[Key, Path | Literal["builtin"]]] = [
@@ -206,7 +208,7 @@ class Compiler:
                 fallback=tuple(self._named(told.fallback, models, (*key, "fallback"))),
                 on_unmet=told.on_unmet,
                 hedge=None if told.hedge is None else Hedging(told.hedge.percentile, told.hedge.share),
-                cascade=None if told.cascade is None else self._cascade(told.cascade, models, (*key, "cascade")),
+                cascade=None if told.cascade is None else self._cascade(name, told.cascade, models),
                 cache=told.cache.rule if told.cache else None,
                 breakpoints=told.cache_breakpoints,
                 labels=told.labels or told.explore is not None or told.shadow is not None,
@@ -215,29 +217,37 @@ class Compiler:
             )
             sides = {model.tier is Tier.FLAGSHIP for model in chosen}
             if (told.explore or told.shadow) and len(sides) == 1:
-                self.warnings.append(
-                    self.file.problem(key, "has flagships only or none: there is no other side to explore or to shadow")
-                )
+                self.warn(key, "has flagships only or none: there is no other side to explore or to shadow")
         return out
 
-    def _cascade(self, told: CascadeSettings, models: Mapping[str, Model], key: Key) -> Cascade:
+    def _cascade(self, route: str, told: CascadeSettings, models: Mapping[str, Model]) -> Cascade | None:
+        """None also where a certificate should say what is good enough, and does not: no cheap answer is accepted then."""
+        key = ("routes", route, "cascade")
         if told.judge is not None and told.judge not in models:
             self.problem((*key, "judge"), f"{told.judge!r} is not under `models`")
         checker = None if told.checker is None else self._checker(told.checker, (*key, "checker"))
-        return Cascade(told.when_ratio, tuple(told.checks), checker, told.judge, told.at_least)
+        certified = self._certified(route, told.certificate, told.scored_by) if told.certificate else None
+        limit = (certified or told).at_least
+        made = Cascade(told.when_ratio, tuple(told.checks), checker, told.judge, limit, certified)
+        return None if told.certificate and certified is None else made
+
+    def _certified(self, route: str, path: Path, scored_by: str) -> Certified | None:
+        key = ("routes", route, "cascade", "certificate")
+        try:
+            found, why = read_certified(Path(self.file.name).parent / path, route, scored_by, self.settings.models)
+        except ValueError as error:
+            self.problem(key, str(error))
+            return None
+        if found is None:
+            self.warn(key, f"{path} {why}, so no cheap model is tried first")
+        return found
 
     def _checker(self, told: CheckerSettings, key: Key) -> Webhook | Function | None:
-        if told.webhook is not None:
-            return Webhook(told.webhook, told.timeout)
-        module, _, name = (told.python or "").partition(":")
         try:
-            call = getattr(importlib.import_module(module), name)
-        except Exception as error:  # noqa: BLE001 (the user's own module may raise anything)
-            self.problem((*key, "python"), f"cannot be loaded: {type(error).__name__}: {error}")
+            return told.compiled()
+        except ValueError as error:
+            self.problem((*key, "python"), str(error))
             return None
-        if not callable(call):
-            self.problem((*key, "python"), "is no function")
-        return Function(call, told.timeout)
 
     def _shadow(self, route: str, told: ShadowSettings) -> Shadowing | None:
         """Its budget is that of a team which is nobody's, and counts in those of everybody too."""
@@ -266,10 +276,7 @@ class Compiler:
             return None
         for certificate in found.certificates.values():
             if why := found.unusable(certificate, routes, self.settings.models):
-                told_of = certificate.route or "all routes"
-                self.warnings.append(
-                    self.file.problem(("quality", "certificates"), f"the certificate of {told_of} {why}")
-                )
+                self.warn(("quality", "certificates"), f"the certificate of {certificate.route or 'all routes'} {why}")
         return found
 
     # Teams, keys and budgets
@@ -290,9 +297,7 @@ class Compiler:
                 if model != "*" and model not in self.settings.models:
                     self.problem((*key, "models", i), f"{model!r} is not under `models`")
             if told.budgets is None:
-                self.warnings.append(
-                    self.file.problem(key, "has no budgets: unlimited; `budgets: []` says so on purpose")
-                )
+                self.warn(key, "has no budgets: unlimited; `budgets: []` says so on purpose")
             own = self.budgets(told.budgets or (), name, (*key, "budgets"))
             team = teams[name] = Caller(
                 name,

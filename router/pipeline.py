@@ -12,7 +12,8 @@ from functools import partial
 from router.attempts import Attempts
 from router.cascade import Ask, Kept
 from router.core import jsonio
-from router.core.catalog import Caller, ChatRequest, Endpoint, Route, candidates, require_known_vendors
+from router.core.catalog import Caller, ChatRequest, Endpoint, Route, Wishes, candidates, require_known_vendors
+from router.core.entry import JUDGE
 from router.core.explain import explain
 from router.core.plan import Market
 from router.core.policy import Decision, decide, need_of
@@ -64,10 +65,14 @@ async def _call(attempts: Attempts, ticket: Ticket, raw: bytes, ask: Ask, reply:
 
 
 async def _ask(attempts: Attempts, judged: Ticket, snapshot: Snapshot, name: str, raw: bytes) -> bytes:
-    """Ask a judge about an answer to this request: a request of the same caller, charged like any other."""
-    chat, kept, model = read("chat/completions", raw, {}), Kept(), snapshot.catalog.models[name]
+    """Ask a judge about an answer to this request: a request of the same caller, charged like any other, and written down
+    as one of the same route, since it is the route that has it asked.
+    """
+    wishes = Wishes(tags={**judged.chat.wishes.tags, JUDGE: judged.id})
+    chat, kept, model = replace(read("chat/completions", raw, {}), wishes=wishes), Kept(), snapshot.catalog.models[name]
     route = Route(name, (model,), pinned=True)
     _, ticket = await choose(f"{judged.id}-judge", chat, route, attempts.caller, snapshot, attempts.services)
+    ticket = replace(ticket, booked=judged.decision.route.name)
     own = replace(attempts, done=0, began=attempts.services.clock.seconds(), counted=False)
     await own.run(ticket, kept, partial(_ask, attempts, ticket, snapshot))
     return kept.body

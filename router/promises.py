@@ -10,10 +10,9 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
+from router.core.cascade import Certified
 from router.core.catalog import Catalog, ChatRequest, Route
 from router.core.checks import in_tool_loop
 from router.core.labels import Labelled
@@ -33,7 +32,7 @@ class PromiseState:
     """A promise as it stands."""
 
     route: str
-    certificate: Certificate
+    certificate: Certificate | Certified
     broken: bool
     stale: str  # why it had better be made anew; "" if it need not
     labels: int
@@ -62,7 +61,7 @@ class Promises:
         if promised is None or certificate is None or not certificate.meets(need or 0.0, promised.model.hash):
             return None
         model, flagship, name = promised.model, certificate.flagship, route.name
-        if self._watch(name, certificate).broken:
+        if self._of(name, certificate).broken:
             return lambda _: Judged(flagship, f"flagship: the promise for {name} is broken", {})
         if in_tool_loop(chat.said):
             return lambda _: Judged(flagship, "flagship: in a tool loop nothing is routed down", {})
@@ -79,26 +78,40 @@ class Promises:
     def observe(self, promised: Promised | None, label: Labelled) -> None:
         """One more live label. What the flagship served has lost nothing, whatever another would have said."""
         certificate = promised.of(label.route) if promised is not None else None
-        if certificate is None or not label.served or label.again or label.source != SAMPLED:
+        if certificate is not None:
+            served = label.model != certificate.flagship
+            self._see(self._of(label.route, certificate), label, label.loss if served else 0.0)
+
+    def observe_cascade(self, certified: Certified | None, label: Labelled) -> None:
+        """The same for the certificate of a route's cascade. Only what its cheap model answered can have lost anything."""
+        if certified is not None:
+            served = label.model == certified.cheap
+            self._see(self._of_cascade(label.route, certified), label, label.loss if served else 0.0)
+
+    def is_broken(self, route: str, certified: Certified) -> bool:
+        """Whether live labels have disproved the certificate of a route's cascade."""
+        return self._of_cascade(route, certified).broken
+
+    def _see(self, watch: Watch, label: Labelled, loss: float | None) -> None:
+        if loss is None or not label.served or label.again or label.source != SAMPLED:
             return
-        loss = 0.0 if label.model == certificate.flagship else label.loss
-        if loss is None:
-            return
-        watch = self._watch(label.route, certificate)
         before = watch.broken
         if watch.observe(max(-1.0, min(1.0, loss))) and not before:
             log.error("a promise of quality is broken; the route is the flagship's now", extra={"route": label.route})
             self.keep()
 
     def standings(self, promised: Promised | None, catalog: Catalog, now: int) -> Iterable[PromiseState]:
-        """Every route that has a promise."""
-        for route in catalog.routes if promised is not None else ():
-            certificate = promised.of(route) if promised is not None else None
-            if promised is None or certificate is None:
-                continue
-            watch = self._watch(route, certificate)
-            stale = _stale(certificate, catalog, promised.model.hash, now)
-            yield PromiseState(route, certificate, watch.broken, stale, watch.labels, watch.loss)
+        """Every route that has a promise: that of its routing, else that of its cascade."""
+        for name, route in catalog.routes.items():
+            certificate = promised.of(name) if promised is not None else None
+            certified = route.cascade.certified if route.cascade is not None else None
+            if promised is not None and certificate is not None:
+                watch = self._of(name, certificate)
+                stale = _stale(certificate, catalog, promised.model.hash, now)
+                yield PromiseState(name, certificate, watch.broken, stale, watch.labels, watch.loss)
+            elif certified is not None:
+                watch = self._of_cascade(name, certified)
+                yield PromiseState(name, certified, watch.broken, "", watch.labels, watch.loss)
 
     def keep(self) -> None:
         """Write down what was seen."""
@@ -113,17 +126,18 @@ class Promises:
         except OSError as error:
             log.error("what was seen of promises cannot be written", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
 
-    def _watch(self, route: str, certificate: Certificate) -> Watch:
-        name = f"{route} {_digest(certificate.as_json())}"
+    def _of(self, route: str, certificate: Certificate) -> Watch:
+        share = certificate.flagship_score if certificate.basis == "share" else 1.0
+        return self._watch(f"{route} {certificate.digest}", certificate.epsilon * (share or 1.0), certificate.delta)
+
+    def _of_cascade(self, route: str, certified: Certified) -> Watch:
+        return self._watch(f"{route} {certified.digest}", certified.epsilon, certified.delta)
+
+    def _watch(self, name: str, epsilon: float, delta: float) -> Watch:
         watch = self._watches.get(name)
         if watch is None:
-            share = certificate.flagship_score if certificate.basis == "share" else 1.0
-            watch = self._watches[name] = Watch(certificate.epsilon * (share or 1.0), certificate.delta)
+            watch = self._watches[name] = Watch(epsilon, delta)
         return watch
-
-
-def _digest(told: Mapping[str, Any]) -> str:
-    return blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def _stale(certificate: Certificate, catalog: Catalog, artefact: str, now: int) -> str:

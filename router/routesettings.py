@@ -1,9 +1,12 @@
 """Routes and budgets as written: docs/configuration.md explains each key."""
 
+import importlib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from router.core.cascade import Function, Webhook, scored_by
 from router.core.catalog import CacheRule, Tier
 from router.core.checks import EVERY, Check
 from router.core.limits import Period
@@ -27,6 +30,19 @@ class CheckerSettings(Strict):
             raise ValueError("give either `webhook` or `python`")
         return self
 
+    def compiled(self) -> Webhook | Function:
+        """Who is asked. Raises `ValueError` where the user's module cannot be loaded, or has no such function."""
+        if self.webhook is not None:
+            return Webhook(self.webhook, self.timeout)
+        module, _, name = (self.python or "").partition(":")
+        try:
+            call = getattr(importlib.import_module(module), name)
+        except Exception as error:
+            raise ValueError(f"cannot be loaded: {type(error).__name__}: {error}") from error
+        if not callable(call):
+            raise ValueError("is no function")  # noqa: TRY004 (what is wrong is the setting)
+        return Function(call, self.timeout)
+
 
 class CascadeSettings(Strict):
     when_ratio: float = Field(default=10, ge=1)
@@ -34,6 +50,20 @@ class CascadeSettings(Strict):
     checker: CheckerSettings | None = None
     judge: str | None = None
     at_least: float = Field(default=0.5, ge=0, le=1)
+    certificate: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_one_threshold(self) -> "CascadeSettings":
+        if self.certificate is not None and "at_least" in self.model_fields_set:
+            raise ValueError("give either `at_least` or the `certificate` that says it")
+        if self.certificate is not None and self.checker is None and self.judge is None:
+            raise ValueError("a `certificate` is about the scores of a `checker` or a `judge`: name one")
+        return self
+
+    @property
+    def scored_by(self) -> str:
+        """Who scores answers, as certificates have it."""
+        return scored_by(self.checker is not None, self.judge)
 
 
 class CacheSettings(Strict):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from router.cache import Cache
 from router.cascade import Cascades
 from router.clock import Clock
+from router.core.cascade import Certified
 from router.core.catalog import Caller
 from router.core.health import Health
 from router.core.policy import Decision
@@ -49,7 +50,10 @@ class Services:
     def __post_init__(self) -> None:
         self.reach = Reach(self.upstream, Grants(self.upstream, self.clock), self.health, self.clock)
         self.hedges = Hedges(self.clock)
-        self.cascades = Cascades(self.upstream, self.habits)
+        self.cascades = Cascades(self.upstream, self.habits, self._is_broken)
         self.cache = Cache(self.settlement, self.clock)
         self.warm = Warm(self.clock)
         self.settlement.observers += [self.hedges.paces.observe, self.cache.observe, self.warm.observe]
+
+    def _is_broken(self, route: str, certified: Certified) -> bool:
+        return self.promises.is_broken(route, certified)

@@ -144,7 +144,8 @@ class Settlement:
         except BaseException:  # cancelled while the row was being written: nobody was called
             self._start(self._release(terms, attempt))
             raise
-        return Tally(plan, attempt, terms, self.clock.seconds(), self.budgets, self.clock.now, share)
+        habit, began = ticket.decision.route.name, self.clock.seconds()
+        return Tally(plan, attempt, terms, began, self.budgets, self.clock.now, share, habit=habit)
 
     async def _affordable(
         self, ticket: Ticket, plans: Sequence[Plan], deadline: float
@@ -292,7 +293,7 @@ class Settlement:
         if basis != "estimated" and outcome != "error":
             self.calibrator.observe(tally.plan.model, tally.plan.tokens, usage.input_total)
         if outcome == "ok" and usage.output_total and not tally.lost:
-            self.habits.observe(tally.attempt.route, usage.output_total / max(1, tally.plan.choices))
+            self.habits.observe(tally.habit, usage.output_total / max(1, tally.plan.choices))
         ended = tally.ended_s or self.clock.seconds()
         return Entry(
             attempt=tally.attempt,

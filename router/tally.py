@@ -62,6 +62,7 @@ class Tally:
     sent_s: float = 0.0
     first_byte_s: float | None = None
     ended_s: float | None = None
+    habit: str = ""  # the route whose answers are about as long as this one: a judge's number is none of its route's
 
     @property
     def usage(self) -> Usage | None:
@@ -151,6 +152,7 @@ class Ticket:
     decision: Decision
     rates: Mapping[str, Rate]
     currency: str
+    booked: str = ""  # the route that it is written down under, where that is not its own: a judge's
 
 
 def new_request_id(now: int) -> str:
@@ -174,7 +176,7 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
         at=now,
         team=ticket.caller.team,
         key=ticket.caller.key,
-        route=ticket.decision.route.name,
+        route=ticket.booked or ticket.decision.route.name,
         model=plan.model.name,
         vendor=plan.model.vendor,
         tier=plan.model.tier,

@@ -44,7 +44,7 @@ LAYERS = {
         {"pydantic"},
     ),
     "compiler": (PURE | {"promised", "", "routesettings", "settings", "pricebook", "priceentry", "yamlfile"}, set()),
-    "promised": ({"core", "quality"}, set()),
+    "promised": (CORE | {"quality"}, set()),
     "promises": ({"core", "promised", "quality"}, set()),
     "snapshot": (CORE | {"promised", "compiler", "settings", "stores", "yamlfile"}, set()),
     "checkpoints": (CORE | {"settings", "stores"}, set()),

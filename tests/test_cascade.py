@@ -201,7 +201,7 @@ async def test_a_paid_judge_is_a_request_like_any_other(tmp_path):
     reply = await talk.ask(model="best")
     assert reply.headers["x-farebox-reason"].endswith("escalated from small: judge: 0.3 is below 0.5")
     assert [(e.attempt.request_id, e.attempt.route, e.attempt.model) for e in talk.ledger.closed] == [
-        ("fb-1-judge", "small", "small"), ("fb-1", "best", "small"), ("fb-1", "best", "large"),
+        ("fb-1-judge", "best", "small"), ("fb-1", "best", "small"), ("fb-1", "best", "large"),
     ]  # fmt: skip
     assert all(entry.cost > 0 for entry in talk.ledger.closed)
     talk.upstream.answers[:] = [GOOD, answer(text="9")]
@@ -232,6 +232,16 @@ async def test_what_a_judge_would_not_see_or_be_paid_too_much_for_is_not_sent_to
     reply = await talk.ask(model="best", messages=[{"role": "user", "content": content}])
     assert reply.headers["x-farebox-reason"].endswith("judge: it could not be checked")
     assert [row[0] for row in rows(talk)] == ["small", "large"]
+
+
+async def test_what_a_judge_costs_is_its_routes_and_says_whose_answer_it_was_asked_about(tmp_path):
+    talk = talk_of(tmp_path, GOOD, answer(text="9", completion=2), cascade={"judge": "small"})
+    await talk.ask(model="best", headers={"x-farebox-tags": "feature=search"})
+    judges, own = talk.ledger.closed
+    assert (judges.attempt.route, judges.final, own.attempt.route) == ("best", False, "best")
+    assert judges.attempt.tags == {"feature": "search", "judge": "fb-1"} and own.attempt.tags == {"feature": "search"}
+    assert talk.services.habits.expected_output("small") == 2  # its number is no answer of the route's
+    assert talk.services.habits.expected_output("best") == own.usage.output_total != 2
 
 
 async def test_a_judge_may_be_the_model_that_has_just_answered_and_has_room_for_one(tmp_path):

@@ -5,17 +5,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from router.cli.cascade import cascade
+from router.cli.certificates import refusing, tell_certificates, today
 from router.cli.common import config_option, no
 from router.cli.labels import labels as live_labels
 from router.cli.report import format_option, put
 from router.quality.calibration import certificates
-from router.quality.certificate import Certificate, load, save
+from router.quality.certificate import load, save
 from router.quality.draw import plot
 from router.quality.draw import svg as drawn
 from router.quality.evaluation import Evaluation, Scored, figures, score_labels
@@ -37,6 +38,7 @@ def command() -> None:
 
 
 command.add_command(live_labels)
+command.add_command(cascade)
 
 
 @contextmanager
@@ -58,20 +60,6 @@ def progress() -> Iterator[Told]:
         yield told
     finally:
         sys.stderr.write("\r\x1b[K")
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """What is wrong with labels, files or a promise is an answer: exit 1."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        no(error)
-
-
-def today() -> str:
-    """The UTC day."""
-    return datetime.now(UTC).date().isoformat()
 
 
 @command.command("train")
@@ -351,28 +339,10 @@ def calibrate_(
     for why in refused:
         print(why, file=sys.stderr)
     if made:
-        _certificates(made, format_)
+        tell_certificates(made, format_)
         print(f"written to {out}", file=sys.stderr)
     else:
         sys.exit(1)
-
-
-def _certificates(made: "list[Certificate]", format_: str) -> None:
-    if format_ == "json":
-        print(json.dumps([each.as_json() for each in made], indent=2, ensure_ascii=False))
-        return
-    for each in made:
-        print(each.tell())
-        limit = f"threshold {each.threshold:.4f}" if each.threshold is not None else f"multiplier {each.multiplier:.4g}"
-        naive = (
-            ""
-            if each.naive_threshold is None
-            else f" (the point estimate's, which promises nothing: {each.naive_threshold:.4f})"
-        )
-        print(
-            f"  {limit}{naive}; lost on the labels {each.loss:.4f}; artefact {each.artefact[:12]}; prices {each.prices or 'of the labels'}; seed {each.seed}"
-        )
-        print(f"  {each.method}")
 
 
 @command.command("show")
@@ -393,4 +363,4 @@ def show_(config: Path | None, files: tuple[Path, ...], format_: str) -> None:  
                 else:
                     _card(model, path)
             else:
-                _certificates(list(load(path)), format_)
+                tell_certificates(list(load(path)), format_)

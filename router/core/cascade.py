@@ -20,6 +20,25 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate of a cascade: from which score on `cheap`'s answers may be given in place of `flagship`'s."""
+
+    digest: str  # of the certificate, which tells it from others
+    cheap: str
+    flagship: str
+    at_least: float
+    quality: float  # the share of the flagship's quality that is promised
+    epsilon: float  # points of score that may be lost, on average
+    delta: float
+    n: int  # labels that it was made of
+    date: str
+
+    def meets(self, need: float | None) -> bool:
+        """Whether at least this share of the flagship's quality is promised."""
+        return self.quality >= (need or 0.0) - 1e-9
+
+
+@dataclass(frozen=True, slots=True)
 class Cascade:
     """A route's."""
 
@@ -27,7 +46,13 @@ class Cascade:
     checks: tuple[Check, ...]
     checker: Webhook | Function | None
     judge: str | None  # a model's name
-    at_least: float  # what checker and judge have to give
+    at_least: float  # what checker and judge have to give: the certificate's, where there is one
+    certified: Certified | None = None
+
+
+def scored_by(checker: bool, judge: str | None) -> str:  # noqa: FBT001 (whether there is one)
+    """Who scores answers, as a certificate names them: of both, the lower score counts."""
+    return " and ".join([*(["a checker"] if checker else []), *([f"judge {judge}"] if judge is not None else [])])
 
 
 def short_of(told: Cascade, who: str, score: float | None) -> "Doubt | None":

@@ -19,6 +19,8 @@ Basis = Literal["reported", "vendor_cost", "estimated"]
 
 SHADOW = "shadow"
 """The team of attempts that nobody asked for: see `router/shadow.py`."""
+JUDGE = "judge"
+"""The tag of a judge's attempts, with the request whose answer they were asked about."""
 
 Charges = tuple[tuple[str, int, int], ...]
 """(account, start of its window in microseconds, nano-units of the account's currency)"""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +23,12 @@ class Certificate:
     """With confidence 1 − δ the mean loss of quality against always the flagship is at most ε, on traffic like the labels'.
 
     `two-tier`: down when P(flagship) − P(cheap) is at most `threshold`. `list`: the model with the highest
-    min(P, P(flagship)) − `multiplier` · cost / flagship's cost. `basis` says what ε is of: `points` of score, or a `share` of the
+    min(P, P(flagship)) − `multiplier` · cost / flagship's cost. `cascade`: an answer that is there already is accepted when the
+    score of its checker or judge is at least `threshold`. `basis` says what ε is of: `points` of score, or a `share` of the
     flagship's own mean score.
     """
 
-    kind: Literal["two-tier", "list"]
+    kind: Literal["two-tier", "list", "cascade"]
     flagship: str
     models: tuple[str, ...]  # those that may answer instead
     epsilon: float
@@ -47,7 +49,7 @@ class Certificate:
     human: int | None = None  # of n, labels by people where the rest is a judge's
     route: str = ""  # "" is every route
     date: str = ""
-    artefact: str = ""  # hash of the model
+    artefact: str = ""  # hash of the model; of a cascade, who scores the answers
     prices: str = ""  # date of the price book
     versions: Mapping[str, str] | None = (
         None  # what the vendors called the models then, where a configuration was given
@@ -76,7 +78,7 @@ class Certificate:
         `costs` (any one unit) are those expected of this request; without them, or without the flagship's, those of the labels.
         """
         best = scores.get(self.flagship)
-        if best is None:
+        if best is None or self.kind == "cascade":  # which decides nothing before there is an answer
             return self.flagship
         if self.kind == "two-tier":
             (cheap,) = self.models
@@ -93,16 +95,27 @@ class Certificate:
                     chosen, value = name, worth
         return chosen
 
+    def accepts(self, score: float | None) -> bool:
+        """Whether a cascade may pass on an answer of this score; None: it has none."""
+        is_cascade = self.kind == "cascade" and self.threshold is not None
+        return is_cascade and score is not None and score >= (self.threshold or 0.0)
+
     def tell(self) -> str:
         """The promise in a sentence."""
         what = "of the flagship's quality" if self.basis == "share" else "points of score"
         at_most = f"{100 * self.epsilon:g} % {what}" if self.basis == "share" else f"{self.epsilon:g} {what}"
         where = f"route {self.route}" if self.route else "all routes"
+        down = "of the cheap answers accepted" if self.kind == "cascade" else "routed down"
         return (
             f"{where}: with {100 * self.confidence:g} % confidence at most {at_most} lost against always {self.flagship}; "
             f"saves {100 * self.saving:.1f} % (95 %: {100 * self.saving_low:.1f} to {100 * self.saving_high:.1f}), "
-            f"{100 * self.routed_down:.1f} % routed down, from {self.n} labels{f' of {self.date}' if self.date else ''}"
+            f"{100 * self.routed_down:.1f} % {down}, from {self.n} labels{f' of {self.date}' if self.date else ''}"
         )
+
+    @property
+    def digest(self) -> str:
+        """What tells this certificate from every other."""
+        return blake2b(json.dumps(self.as_json(), sort_keys=True).encode(), digest_size=12).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         """As it is stored."""

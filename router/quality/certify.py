@@ -68,7 +68,7 @@ def calibrate(
     spent = _costs(costs, len(need), order)
     naive = _naive(need, lost, best, epsilon, basis)
     if not passed or _saving(need <= passed[-1], *spent)[0] < LEAST:
-        hopeful = rows(limits[min(len(limits) - 1, STEPS // 8)])
+        hopeful = rows(limits[len(limits) // 8])
         refuse(len(need), epsilon, delta, labels_needed(hopeful, centre, delta, high))
     limit = passed[-1]
     down = need <= limit

@@ -108,7 +108,9 @@ class Model:
             near = self.neighbours.near(request.embedding).tolist()
             out = [(value + other) / 2 if isfinite(other) else value for value, other in zip(out, near, strict=True)]
         high, low = max(out), min(out)
-        move = 1 - high if high > 1 else -low if low < 0 and high - low <= 1 else 0.0
+        if low >= 0 and high <= 1:
+            return out
+        move = 1 - high if high > 1 else -low if high - low <= 1 else 0.0
         return [min(1.0, max(0.0, value + move)) for value in out]  # moved together, so that the differences stay
 
     def _parts(self) -> tuple[dict[str, Any], list[NDArray[Any]]]:

@@ -19,22 +19,10 @@ SHAPE = (
     "length", "words", "lines", "digits", "digit share", "capitals", "beyond ascii", "questions", "operators", "brackets",
     "stops", "word length", "tools", "tools' size", "schema", "images", "turns", "output cap", "no output cap", "input tokens",
 )  # fmt: skip
-_KINDS = np.zeros(
-    (256, 8), np.float32
-)  # of each byte: digit, capital, beyond ASCII, question, operator, bracket, stop, space
-for _kind, _of in enumerate(
-    (
-        b"0123456789",
-        bytes(range(65, 91)),
-        bytes(range(128, 256)),
-        b"?",
-        b"+-*/=^\\$",
-        b"{}();<>[]_`",
-        b",.;:",
-        b" \t\n\r",
-    )
-):
-    _KINDS[list(_of), _kind] = 1
+_KINDS = (  # of bytes: question, operator, bracket, semicolon (a bracket and a stop), stop, newline, other space, digit, capital,
+    b"?", b"+-*/=^\\$", b"{}()<>[]_`", b";", b",.:", b"\n", b" \t\r", b"0123456789", bytes(range(65, 91)), bytes(range(128, 256)),
+)  # and beyond ASCII  # fmt: skip
+_KIND = bytes(next((kind for kind, of in enumerate(_KINDS) if byte in of), len(_KINDS)) for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +50,25 @@ class Request:
         """The figures of `SHAPE`."""
         if self.figures is not None:
             return np.array(self.figures, np.float32)
-        raw = np.frombuffer(clip(self.text).encode("utf-8", "replace"), np.uint8)
-        counts = np.bincount(raw, minlength=256)
-        digits, capitals, foreign, questions, operators, brackets, stops, spaces = (counts @ _KINDS).tolist()
+        raw = clip(self.text).encode("utf-8", "replace")
+        counts = np.bincount(np.frombuffer(raw.translate(_KIND), np.uint8), minlength=len(_KINDS) + 1).tolist()
+        questions, operators, brackets, semicolons, stops, lines, spaces, digits, capitals, foreign, _ = counts
         size = max(len(raw), 1)
-        words = spaces + 1
+        words = lines + spaces + 1
         tokens = self.input_tokens if self.input_tokens is not None else (len(self.text) + foreign) / 4
         return np.array(
             (
                 log1p(len(self.text)),
                 log1p(words),
-                log1p(int(counts[10])),
+                log1p(lines),
                 log1p(digits),
                 digits / size,
                 capitals / size,
                 foreign / size,
                 log1p(questions),
                 log1p(operators),
-                log1p(brackets),
-                log1p(stops),
+                log1p(brackets + semicolons),
+                log1p(stops + semicolons),
                 min(size / words, 30.0),
                 log1p(self.tools),
                 log1p(self.tools_size),

@@ -1,9 +1,12 @@
 """A cascade through a real port: clients of three dialects, vendors of two, a checker behind HTTP, the ledger and the metrics."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from support import KEY, samples
+
+from router.quality import Certificate
 
 ASKED = "Where is it? out=5"
 BODIES = {
@@ -20,7 +23,7 @@ def start(running, tmp_path, vendor):
     async def begin(**cascade):
         told = {"when_ratio": 2, "checker": {"webhook": f"{vendor.url}/score", "timeout": 5}, **cascade}
         return await running({
-            "server": {"port": 0},
+            "server": {"port": 0, "admin_key": "admin"},
             "store": f"sqlite:///{tmp_path}/farebox.db",
             "mock": {"pace": 0},
             "vendors": {"anthropic": {}, "alibaba": {}},
@@ -77,6 +80,31 @@ async def test_a_checker_decides_for_clients_of_any_dialect(start, vendor, path)
     rows, outcomes, requests = await tried(on)
     assert rows == [("cheap", "ok", True, True), ("cheap", "ok", False, True), ("better", "ok", True, True)]
     assert (outcomes, requests) == ({"accepted": 1, "escalated": 1}, 2)
+
+
+async def test_a_certificate_says_which_answers_pass_and_one_for_another_judge_lets_none(start, vendor, tmp_path):
+    made = Certificate(
+        kind="cascade", flagship="better", models=("cheap",), epsilon=0.05, delta=0.05, n=800, method="", threshold=0.8,
+        artefact="a checker", route="auto",
+    )  # fmt: skip
+    made.save(tmp_path / "cascade.json")
+    on = await start(certificate=str(tmp_path / "cascade.json"))
+    vendor.answers(b'{"score": 0.8}')
+    assert (await ask(on))[0] == "cheap"
+    vendor.answers(b'{"score": 0.79}')
+    model, reason, _ = await ask(on)
+    assert model == "better" and reason.endswith("escalated from cheap: checker: 0.79 is below 0.8")
+    replace(made, artefact="judge cheap").save(tmp_path / "cascade.json")
+    async with on.http.post(f"{on.url}/admin/v1/reload", headers={"Authorization": "Bearer admin"}) as reply:
+        assert reply.status == 200, await reply.text()
+    asked = len(vendor.calls)
+    assert (await ask(on))[0] == "better"
+    assert len(vendor.calls) == asked
+    rows, outcomes, _ = await tried(on)
+    assert [row[:3] for row in rows] == [
+        ("cheap", "ok", True), ("cheap", "ok", False), ("better", "ok", True), ("better", "ok", True),
+    ]  # fmt: skip
+    assert outcomes == {"accepted": 1, "escalated": 1}
 
 
 async def test_a_cheap_vendor_that_is_down_is_not_waited_for(start, vendor):
