@@ -25,14 +25,13 @@ _CONSUMED = (
 
 
 CHUNK = 2000  # rows that SQLite sorts at once; also, a read is never kept open so long that it held up checkpoints
-_TERMS = (
-    "team", "route", "model", "vendor", "own", "thinking", "low", "high", *(f"r{i}" for i in range(len(_USUAL))), "num",
+_TERMS = (  # the name that tells most apart first, so that a look is short
+    "model", "team", "route", "vendor", "own", "thinking", "low", "high", *(f"r{i}" for i in range(len(_USUAL))), "num",
     "den", "dry", "tally",
 )  # fmt: skip
 _SIZE = " + ".join(f"ifnull({leaf}, 0)" for leaf in _USUAL[:4])
 _PICO = " + ".join(f"ifnull({leaf}, 0) * r{i}" for i, leaf in enumerate(_USUAL))
-# Exact, and in 64 bits: what is left of a division is multiplied apart. See `_fits`.
-_AMOUNT = f"({_PICO}) / den * num + (({_PICO}) % den * num + den - 1) / den"
+_AMOUNT = "pico / den * num + (pico % den * num + den - 1) / den"  # exact, rounded up, and in 64 bits: see `_fits`
 _MATCH = f"""terms.team = ledger.team AND terms.route = ledger.route AND terms.model = ledger.model
     AND terms.vendor = ledger.vendor AND own = vendor_currency AND thinking = (ifnull(output_reasoning, 0) > 0)
     AND low <= {_SIZE} AND high >= {_SIZE}
@@ -40,9 +39,9 @@ _MATCH = f"""terms.team = ledger.team AND terms.route = ledger.route AND terms.m
 # The plus keeps SQLite from the index of `at`, which it would go through from end to end for each chunk.
 _SPAN = "seq > ?1 AND seq <= ?2 AND +at >= ?3 AND +at < ?4"
 _USUALLY = f"currency = ?5 AND NOT ifnull({_ODD}, 0)"
-# The limit keeps the amounts what is sorted, not the twenty columns that they are made of. Rows without a tally are the rest.
-_PRICED = f"""SELECT tally, count(*), sum(final), sum(cost), sum(amount) FROM (
-    SELECT tally, final, cost, {_AMOUNT} AS amount FROM ledger LEFT JOIN terms ON {_MATCH} AND {_USUALLY}
+# The limit keeps it to few columns that are sorted, not all those that `pico` is made of. Rows without a tally are the rest.
+_PRICED = f"""SELECT tally, count(*), sum(final), sum(cost), sum({_AMOUNT}) FROM (
+    SELECT tally, final, cost, num, den, {_PICO} AS pico FROM ledger LEFT JOIN terms ON {_MATCH} AND {_USUALLY}
     WHERE {_SPAN} LIMIT -1) GROUP BY tally"""  # noqa: S608 (names of ours)
 _ALL = f"SELECT {_COLUMNS.replace('?', '?5')} FROM ledger WHERE {_SPAN}"  # noqa: S608 (names of ours)
 _REST = f"{_ALL} AND NOT ({_USUALLY} AND EXISTS (SELECT 1 FROM terms WHERE {_MATCH}))"  # noqa: S608 (names of ours)
@@ -58,8 +57,8 @@ def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: 
     if oldest is None:
         return
     connection.execute("PRAGMA temp_store = MEMORY")
-    key = "team, route, model, vendor, own, thinking, low"
-    connection.execute(f"CREATE TEMP TABLE terms ({', '.join(_TERMS)}, PRIMARY KEY ({key})) WITHOUT ROWID")
+    columns, key = ", ".join(_TERMS), ", ".join(_TERMS[:7])
+    connection.execute(f"CREATE TEMP TABLE terms ({columns}, PRIMARY KEY ({key})) WITHOUT ROWID")
     walk = _Walk(connection, replay)
     while after < last:
         upto = min(last, after + CHUNK)
@@ -171,7 +170,8 @@ def _table(replay: Replay, keys: Sequence[GroupKey], at: int) -> _Table:
                     if (place := numbers.get(id(tally))) is None:
                         place = numbers[id(tally)] = len(table.tallies)
                         table.tallies.append(tally)
-                    table.rows.append((*key, thinking, low, high, *rates, num, den, dry, place))
+                    team, route, model, *whose = key
+                    table.rows.append((model, team, route, *whose, thinking, low, high, *rates, num, den, dry, place))
         if replay.window(at) == window:  # looking for prices may have found one that changes meanwhile
             return table
 
