@@ -1,7 +1,7 @@
 """The ledger's rows replayed: priced by SQLite where that is exact, handed to `core.replay` where it takes a look."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,15 +72,12 @@ def _ends(connection: sqlite3.Connection, since: int, until: int) -> tuple[Any, 
     Without bounds each is at an end of an index; with them the rows' numbers have to be looked through.
     """
     if (since, until) == (-FOREVER, FOREVER):
-        query, args = (
-            "SELECT (SELECT min(seq) FROM ledger) - 1, (SELECT max(seq) FROM ledger), (SELECT min(at) FROM ledger), (SELECT max(at) FROM ledger)",
-            (),
-        )
+        ends = ("min(seq) - 1", "max(seq)", "min(at)", "max(at)")
+        query = f"SELECT {', '.join(f'(SELECT {end} FROM ledger)' for end in ends)}"  # noqa: S608 (names of ours)
+        args: tuple[int, ...] = ()
     else:
-        query, args = (
-            "SELECT min(seq) - 1, max(seq), min(at), max(at) FROM ledger WHERE at >= ? AND at < ?",
-            (since, until),
-        )
+        query = "SELECT min(seq) - 1, max(seq), min(at), max(at) FROM ledger WHERE at >= ? AND at < ?"
+        args = (since, until)
     found: tuple[Any, ...] = connection.execute(query, args).fetchone()
     return found
 
@@ -180,6 +177,24 @@ def _fits(rates: Sequence[int], num: int, den: int) -> bool:
     """Whether no amount can be more than 64 bits hold, however many tokens there are."""
     pico = sum(rates) * MOST
     return max(pico, den * num + den, pico * num // den + num) < 2**62
+
+
+PIECE = 100_000  # rows whose reasons are read at once
+_CERTIFIED = f"""SELECT route, vendor || '/' || model, sum(final) FROM ledger
+    WHERE {_SPAN} AND instr(reason, 'certified: ' || ?5 || ', ' || model || ' will do') = 1
+    AND NOT instr(reason, '; cascade: ') GROUP BY 1, 2"""  # noqa: S608 (names of ours)
+
+
+def certified(connection: sqlite3.Connection, stated: str, since: int, until: int) -> Mapping[tuple[str, str], int]:
+    """(route, vendor/model) → requests of [since, until) that a promise of these words has sent to that model."""
+    after, last, *times = _ends(connection, since, until)
+    out: dict[tuple[str, str], int] = {}
+    while after is not None and after < last:
+        upto = min(last, after + PIECE)
+        for route, model, requests in connection.execute(_CERTIFIED, (after, upto, times[0], times[1] + 1, stated)):
+            out[route, model] = out.get((route, model), 0) + requests
+        after = upto
+    return out
 
 
 def reader(connection: sqlite3.Connection) -> Callable[[int], Consumed]:

@@ -7,6 +7,13 @@ from decimal import Decimal
 
 import pytest
 import yaml
+from small_ledger import entry
+
+from router.core.labels import Labelled
+from router.promises import Promises
+from router.quality import Certificate, train
+from router.quality.certificate import save
+from router.snapshot import load
 
 
 @pytest.fixture
@@ -97,3 +104,75 @@ def test_demo_traffic_is_a_ledger_like_any_other(run, tmp_path, config):
     report = json.loads(run("report", "--by", "day", "--format", "json").stdout)
     assert report["totals"][0]["attempts"] == 500
     assert {row["day"][:7] for row in report["rows"]} == {"2026-10"}
+
+
+# What is certified
+
+PROMISE = "certified: 95% with 95% confidence"
+
+
+@pytest.fixture
+def promised(config, ledger, tmp_path):
+    """A certificate for route auto in force, and what was sent by it: two to small, one to large, one for its own need."""
+    rows = [{"prompt": f"question {n} of the price", "scores": {"large": 1.0, "small": n % 2}} for n in range(40)]
+    model = train(rows, flagship="large")
+    model.save(tmp_path / "quality.model")
+    certificate = Certificate(
+        "two-tier", "large", ("small",), 0.05, 0.05, 600, "fixed sequence", basis="share", threshold=0.1, route="auto",
+        artefact=model.hash,
+    )  # fmt: skip
+    save([certificate], tmp_path / "quality.json")
+    told_config = yaml.safe_load(config.read_text())
+    told_config["quality"] = {"model": "quality.model", "certificates": "quality.json"}
+    config.write_text(yaml.safe_dump(told_config))
+    large = {"model": "large", "tier": "flagship"}
+    ledger([
+        entry(1, {"reason": f"{PROMISE}, small will do"}),
+        entry(2, {"reason": f"{PROMISE}, small will do; passing over large, which is unwell"}),
+        entry(3, {"reason": f"{PROMISE}, large will do", **large}),
+        entry(4, {"reason": "flagship: none is known to meet 0.99", **large}),
+        entry(5, {"reason": "cheapest of 1", "route": "best", **large}),
+    ])  # fmt: skip
+    return certificate
+
+
+def bounds_of(run, *words):
+    found = told(run("whatif", *words, "--format", "json"))
+    return {bound.pop("route"): bound for bound in found["quality_bounds"]}, found["total"]["quality_bound"]
+
+
+def test_a_route_keeps_to_its_bound_where_requests_stay_or_go_to_a_flagship(run, promised):
+    kept = {"requests": 4, "quality_bound": 0.95, "confidence": 0.95, "beyond": 0, "kept": True}
+    nothing = {"requests": 1, "quality_bound": None, "confidence": None, "beyond": None, "kept": None}
+    assert bounds_of(run, "--stay") == ({"auto": kept, "best": nothing}, None)  # nothing is certified of best
+    assert bounds_of(run, "--quality", "0.9")[0]["auto"] == kept  # all at the flagship
+    assert bounds_of(run, "--stay", "--until", "2026-11-22T12:00:00.000005Z") == ({"auto": kept}, 0.95)
+
+
+def test_what_moves_to_a_model_that_the_certificate_has_not_chosen_is_beyond_the_bound(run, promised):
+    found, total = bounds_of(run)  # the configured need of 0.7 sends everything to small
+    assert (found["auto"]["beyond"], found["auto"]["kept"], total) == (2, False, None)
+    assert "auto          4           0.95        0.95       2  no" in run("whatif").stdout
+    rows = run("whatif", "--format", "csv").stdout.split("\n\n")[1]
+    assert [(row["route"], row["quality_bound"], row["beyond"], row["kept"]) for row in csv.DictReader(io.StringIO(rows))] == [
+        ("auto", "0.95", "2", "no"), ("best", "", "", ""),
+    ]  # fmt: skip
+
+
+def test_what_a_cascade_or_another_promise_has_sent_is_not_this_ones(run, promised, ledger):
+    ledger([
+        entry(6, {"reason": f"{PROMISE}, large will do; cascade: small is tried first"}),
+        entry(7, {"reason": "certified: 90% with 95% confidence, small will do"}),
+        entry(8, {"reason": "cheapest of 2 that meet 0.7"}),
+    ])  # fmt: skip
+    found, _ = bounds_of(run, "--stay")
+    assert (found["auto"]["beyond"], found["auto"]["kept"]) == (3, False)
+
+
+def test_no_bound_is_told_of_a_promise_that_is_broken_or_below_what_is_needed(run, promised, store, config):
+    assert bounds_of(run, "--stay", "--quality", "0.99")[0]["auto"]["quality_bound"] is None
+    assert "beyond" not in run("whatif", "--stay", "--quality", "0.99").stdout
+    snapshot, promises = load(config), Promises.beside(store)
+    for number in range(60):
+        promises.observe(snapshot.promised, Labelled(str(number), "auto", "small", "checker", 0.0, 1.0, served=True))
+    assert bounds_of(run, "--stay")[0]["auto"]["quality_bound"] is None
