@@ -28,7 +28,7 @@ from router.stores.spans import DAY, summed
 
 ROOT = Path(__file__).resolve().parents[2]
 MONTH, REAL = "2026-10", 100_000
-SUMS = next(number for number, step in enumerate(STEPS) if "CREATE TABLE spans" in step)  # the schema before there were any
+SUMS = next(number for number, step in enumerate(STEPS) if "CREATE TABLE spans" in step)  # the schema before them
 CONFIG = ROOT / "config" / "demo.yaml"
 
 
