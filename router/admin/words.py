@@ -41,8 +41,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Farebox goes on with the one before it. What is wrong:", "Farebox 继续使用之前的配置。问题如下："
     ),
     "reading": (
-        "The ledger is still being read ({share}); sums over time are not complete yet.",
-        "账本仍在读取（{share}）；按时间的合计尚不完整。",
+        "The ledger is still being read; sums over time are not there yet.", "账本仍在读取；按时间的合计尚未就绪。"
     ),
     # Tiles
     "figures": ("At a glance", "概览"),
