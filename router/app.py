@@ -120,7 +120,7 @@ class Farebox:
         self.settlement.observers.append(self.alerts.observe)
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
-        self.promises = Promises(self.ledger.path.with_name(f"{self.ledger.path.name}.promises"))
+        self.promises = Promises.beside(self.ledger.path)
         self.labels.observers.append(self._hold_promises_to)
         self.metrics.registry.register(LabelMetrics(self.labels))
         self.services = Services(

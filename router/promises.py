@@ -46,6 +46,11 @@ class Promises:
     file: Path | None = None
     _watches: dict[str, Watch] = field(default_factory=dict)  # by route and certificate
 
+    @classmethod
+    def beside(cls, store: Path) -> "Promises":
+        """What was seen of the promises whose traffic is in this store."""
+        return cls(store.with_name(f"{store.name}.promises"))
+
     def __post_init__(self) -> None:
         if self.file is None or not self.file.exists():
             return
@@ -70,8 +75,7 @@ class Promises:
             scores = model.score(chat.said, name)
             able = {each: score for each, score in scores.items() if each in costs}
             choice = certificate.decide(able, {each: float(cost) for each, cost in costs.items()})
-            promise = f"{certificate.quality:.0%} with {certificate.confidence:.0%} confidence"
-            return Judged(choice, f"certified: {promise}, {choice} will do", scores)
+            return Judged(choice, f"certified: {certificate.stated}, {choice} will do", scores)
 
         return judged
 

@@ -40,8 +40,7 @@ from router.tokenizer import Tokenizer
 log = logging.getLogger("farebox.settlement")
 
 DRAIN_S = 60.0  # how long a stream is read on after its client has left; then what was seen is charged as an estimate
-# waits between tries to write an entry, the last again and again: its hold stays until then
-RETRY_S = (0.05, 0.2, 1.0, 5.0)
+RETRY_S = (0.05, 0.2, 1.0, 5.0)  # between tries to write an entry, the last again and again: its hold stays until then
 
 
 @dataclass(slots=True)

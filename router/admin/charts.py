@@ -99,12 +99,15 @@ def _column(chart: Chart, i: int, top: int) -> Html:
 
 
 def _dates(names: Sequence[str]) -> Html:
-    shown = [
-        tag("text", name, x=f"{100 * (i + 0.5) / len(names):.2f}%", y="1em", text_anchor="middle")
-        for i, name in enumerate(names)
-        if name
-    ]
+    shown = [_date(name, i, len(names)) for i, name in enumerate(names) if name]
     return tag("svg", shown, class_="dates", aria_hidden="true")
+
+
+def _date(name: str, i: int, columns: int) -> Html:
+    """Below the middle of its column; below the last one it ends with the plot, not beyond it."""
+    if i == columns - 1:
+        return tag("text", name, x="100%", y="1em", text_anchor="end")
+    return tag("text", name, x=f"{100 * (i + 0.5) / columns:.2f}%", y="1em", text_anchor="middle")
 
 
 def legend(series: Sequence[Series], show: Callable[[int], str | Html], share: Callable[[int], str]) -> Html:

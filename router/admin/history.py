@@ -1,7 +1,7 @@
 """The ledger over time, folded in memory: hours for two weeks, days for ever. What the page draws is added up from it.
 
-Each row is read once, by its number, so that nothing is counted twice and a late row still finds its hour. A large ledger is
-folded in small pieces after the start, and until that is done the page says so.
+It begins with the sums that the ledger keeps, however many rows they are of. From there on each row is read once, by its number,
+so that nothing is counted twice and a late row still finds its hour.
 """
 
 import asyncio
@@ -20,8 +20,6 @@ from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger
 
 KEEP_HOURS = 15 * 24
-PIECE = 20_000  # rows that are folded at once: about 0.1 s of another thread
-PAUSE_S = 0.05
 MOST_PASSED = 32
 REST_S = 10.0  # until it is looked whether there is more, so that who comes after a night need not wait
 
@@ -42,29 +40,28 @@ class History:
         self._late_hours = self._late_days = 0  # how often something of an hour or a day that has passed came
         self._passed: OrderedDict[tuple[Span, str | None, str, int, int], Drawn] = OrderedDict()
         self._oldest = 0  # the first hour that is kept
-        self.seen = 0  # the last row that is in the sums
-        self.last: int | None = None  # the last row that there is; None: nobody has looked yet
-
-    @property
-    def whole(self) -> bool:
-        return self.last is not None and self.seen >= self.last
+        self.seen: int | None = None  # the last row that is in the sums; None: nobody has looked yet
 
     async def advance(self) -> None:
-        """Fold the next piece. Raises `StoreDown`."""
+        """Take in what is new, or at first what has been. Raises `StoreDown`."""
         async with self._busy:
-            upto, self.last, cells = await self._ledger.hours(self.seen, PIECE)
             self._forget()
             now = self._clock.now()
-            self._late_hours += any(cell.at < now - now % HOUR for cell in cells)
-            self._late_days += any(cell.at < now - now % DAY for cell in cells)
-            for cell in cells:
+            if self.seen is None:
+                self.seen, hours, days = await self._ledger.past(self._oldest, now - now % HOUR - DAY)
+            else:
+                self.seen, hours = await self._ledger.hours(self.seen)
+                days = hours
+            self._late_hours += any(cell.at < now - now % HOUR for cell in hours)
+            self._late_days += any(cell.at < now - now % DAY for cell in days)
+            for cell in hours:
                 if cell.at >= self._oldest:
                     _add(self._hours, cell, cell.at)
+            for cell in days:
                 _add(self._days, cell, cell.at - cell.at % DAY)
-            self.seen = upto
 
     async def look(self) -> None:
-        """Take in what is new, unless a long fold is under way: then what there is will do. Raises `StoreDown`."""
+        """Take in what is new, unless that is under way: then what there is will do. Raises `StoreDown`."""
         if not self._busy.locked():
             await self.advance()
 
@@ -73,7 +70,7 @@ class History:
         while True:
             with contextlib.suppress(StoreDown):
                 await self.advance()
-            await asyncio.sleep(REST_S if self.whole else PAUSE_S)
+            await asyncio.sleep(REST_S)
 
     def _forget(self) -> None:
         """Let hours go that are only wanted as days."""

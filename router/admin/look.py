@@ -12,7 +12,6 @@ from router.admin.access import Visitor
 from router.admin.certificates import Certificate
 from router.admin.coming import coming
 from router.admin.decisions import Considered, Recent
-from router.admin.figures import percent
 from router.admin.health import health
 from router.admin.history import HISTORY
 from router.admin.listed import prices
@@ -59,7 +58,7 @@ async def look(request: web.Request, visitor: Visitor) -> View:
         currency=farebox.snapshot.rates.reporting,
         span=shown,
         in_flight=farebox.room.in_flight if team is None else None,
-        read=None if history.whole else percent(history.seen, history.last or 1),
+        reading=history.seen is None,
         problems=farebox.problems if team is None else (),
         budgets=[state for state in farebox.budgets() if team is None or _is_of(state.budget.owner, team)],
         drawn=history.draw(shown, team, farebox.snapshot.rates.reporting),

@@ -37,7 +37,7 @@ class View:
     currency: str
     span: Span
     in_flight: int | None
-    read: str | None  # how much of the ledger has been read, while that is not all
+    reading: bool  # the ledger, for the first time
     problems: Sequence[str]
     budgets: Sequence[BudgetState]
     drawn: Drawn
@@ -71,7 +71,7 @@ def _sections(view: View) -> list[Html | None]:
     sums = found[0] if found else Spend((), view.currency)
     return [
         _problems(view),
-        tag("p", words("reading", share=view.read), class_="notice", role="status") if view.read else None,
+        tag("p", words("reading"), class_="notice", role="status") if view.reading else None,
         tag("h2", words("figures"), " ", tag("small", words(f"since_{view.span.name}")), id="figures"),
         tiles(sums, view.in_flight, words),
         _section(view, "budgets", budgets(view.budgets, view.at, words, of_team=view.team is not None)),

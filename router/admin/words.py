@@ -1,14 +1,14 @@
 """What the page says, in English and Chinese: one table, and the language that a visitor reads.
 
-A sentence may have places, `{name}`. Names of teams, models and vendors, and what the core says of a decision, stay as they are.
+A sentence may have places, `{name}`. Names of teams, models and vendors, stay as they are; what the core says of a decision is in `said`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
 
 from router.admin.markup import Child, Html, join
+from router.admin.said import in_chinese
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 TAGS: Mapping[str, str] = {"en": "en", "zh": "zh-Hans"}
@@ -41,8 +41,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Farebox goes on with the one before it. What is wrong:", "Farebox 继续使用之前的配置。问题如下："
     ),
     "reading": (
-        "The ledger is still being read ({share}); sums over time are not complete yet.",
-        "账本仍在读取（{share}）；按时间的合计尚不完整。",
+        "The ledger is still being read; sums over time are not there yet.", "账本仍在读取；按时间的合计尚未就绪。"
     ),
     # Tiles
     "figures": ("At a glance", "概览"),
@@ -236,17 +235,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "unit_s": ("s", "秒"),
 }  # fmt: skip
 
-# What the core says of a decision, where it is one of its ordinary sentences; whatever else it says stays in English.
-SAID: tuple[tuple[str, str], ...] = (
-    (r"cheapest of (\d+) that meet ([\d.]+)", r"达到 \2 的 \1 个中最便宜"),
-    (r"cheapest of (\d+)", r"\1 个中最便宜"),
-    (r"named", "指定"),
-    (r"flagship: none is known to meet ([\d.]+)", r"旗舰：没有已知达到 \1 的模型"),
-    (r"best there is: none is known to meet ([\d.]+)", r"现有最佳：没有已知达到 \1 的模型"),
-    (r"quality ([\d.]+), ([\d.]+) is needed", r"质量 \1，需要 \2"),
-    (r"its quality is not configured, ([\d.]+) is needed", r"未配置质量，需要 \1"),
-)
-
 _PLACES = Formatter()
 
 
@@ -271,12 +259,7 @@ class Words:
 
     def said(self, text: str) -> str | None:
         """What the core has said, in this language; None where there are no words for it."""
-        if self.language != "zh":
-            return text
-        for pattern, here in SAID:
-            if found := re.fullmatch(pattern, text):
-                return found.expand(here)
-        return None
+        return in_chinese(text) if self.language == "zh" else text
 
     @property
     def tag(self) -> str:

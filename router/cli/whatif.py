@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from router.cli.bounds import Bound, bounds, in_force, lowest
 from router.cli.common import config_option, config_path, no
 from router.cli.report import format_option, instant, put, time_options
 from router.core.altered import altered, fixed, times
@@ -21,16 +23,22 @@ from router.core.replay import Replay
 from router.core.whom import Change
 from router.habits import Habits
 from router.pricebook import PriceBook, read_books
+from router.promises import Promises
 from router.snapshot import Snapshot, load
 from router.stores.ledgerfile import connect, count_of, totals
 from router.stores.ports import StoreDown
-from router.stores.traffic import reader, replayed
+from router.stores.traffic import certified, reader, replayed
 from router.yamlfile import BadConfiguration, Key
 
 TEAMS = ("team", "requests", "moved", "share", "before", "after", "change", "percent", "currency")
 MOVES = ("route", "from", "to", "requests", "before", "after", "change", "currency")
+BOUNDS = ("route", "requests", "quality_bound", "confidence", "beyond", "kept")
 LEFT = ("model", "route", "attempts", "requests", "billed", "currency", "why")
-NUMBERS = {"requests", "moved", "share", "before", "after", "change", "percent", "attempts", "billed"}
+NUMBERS = {
+    "requests", "moved", "share", "before", "after", "change", "percent", "attempts", "billed", "quality_bound",
+    "confidence", "beyond",
+}  # fmt: skip
+_YES: Mapping[bool | None, str] = {True: "yes", False: "no", None: ""}
 
 
 @dataclass(slots=True)
@@ -44,8 +52,8 @@ class Outcome:
     moves: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)  # → attempts, requests, before, after
     left: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)  # → attempts, requests, billed, 0
     quality: tuple[float | None, float | None] = (None, None)  # believed, before and after
-    bound: float | None = None
-    """What is certified of the quality after; None while there is no quality model that could say."""
+    bounds: list[Bound] = field(default_factory=list)
+    """What is certified of the quality after, by route."""
 
     @classmethod
     def of(cls, replay: Replay, since: int | None, until: int | None) -> "Outcome":
@@ -59,6 +67,18 @@ class Outcome:
         out.left = {names: found for names, found in replay.unserved.items() if found[0]}
         out.quality = tuple(_believed(out, replay.qualities, place) for place in (1, 2))  # type: ignore[assignment]  # two
         return out
+
+    @property
+    def certified(self) -> bool:
+        """Whether a certificate is in force at all."""
+        return any(bound.quality is not None for bound in self.bounds)
+
+    def known(self) -> str:
+        """What holds of the quality after."""
+        bound = _rounded(lowest(self.bounds))
+        return (
+            "what holds of it is not known" if bound is None else f"at least {bound:g} of the flagship's is certified"
+        )
 
     def total(self) -> list[int]:
         total = [0] * 5
@@ -89,6 +109,11 @@ class Outcome:
             if all_ or (names[1] != names[2] and (requests or before or after))
         ]
 
+    def bound_rows(self) -> list[tuple[Any, ...]]:
+        return [
+            (b.route, b.requests, _rounded(b.quality), _rounded(b.confidence), b.beyond, b.kept) for b in self.bounds
+        ]
+
     def left_rows(self) -> list[tuple[Any, ...]]:
         order = sorted(self.left.items(), key=lambda item: (-item[1][2], item[0]))
         return [(name, route, n, requests, show(billed), self.currency, why) for (name, route, why), (n, requests, billed, _) in order]  # fmt: skip
@@ -98,10 +123,12 @@ class Outcome:
             "since": _shown(self.since), "until": _shown(self.until),
             "teams": [dict(zip(TEAMS, row, strict=True)) for row in self.team_rows()],
             "moves": [dict(zip(MOVES, row, strict=True)) for row in self.move_rows(all_=True)],
+            "quality_bounds": [dict(zip(BOUNDS, row, strict=True)) for row in self.bound_rows()],
             "left_out": [dict(zip(LEFT, row, strict=True)) for row in self.left_rows()],
             "total": {
                 **dict(zip(TEAMS[1:], self.total_row()[1:], strict=True)),
-                "quality_before": self.quality[0], "quality_after": self.quality[1], "quality_bound": self.bound,
+                "quality_before": self.quality[0], "quality_after": self.quality[1],
+                "quality_bound": _rounded(lowest(self.bounds)),
             },
         }  # fmt: skip
 
@@ -109,6 +136,11 @@ class Outcome:
 def _add(to: list[int], amounts: Sequence[int]) -> None:
     for i, amount in enumerate(amounts):
         to[i] += amount
+
+
+def _rounded(share: float | None) -> float | None:
+    """A float that was worked out, without the dust at its end."""
+    return None if share is None else round(share, 6)
 
 
 def _believed(out: Outcome, qualities: Mapping[str, float | None], place: int) -> float | None:
@@ -184,6 +216,7 @@ def command(
     change = Change(stay, quality, lambda vendor: vendor not in without and (not only or vendor in only))
     path = store or snapshot.settings.store_path
     listed = _listed(config, snapshot, books, priced)
+    span = (-FOREVER if since is None else since, FOREVER if until is None else until)
     try:
         if not path.exists():
             raise StoreDown(f"{path}: there is no ledger yet")
@@ -194,10 +227,14 @@ def command(
             replay = Replay(
                 catalog, callers, snapshot.rates, listed, habits.expected_output, reader(connection), change
             )
-            _run(connection, replay, since, until)
+            _run(connection, replay, span)
+            outcome = Outcome.of(replay, since, until)
+            sent = partial(certified, connection, since=span[0], until=span[1])
+            certificates = in_force(snapshot, Promises.beside(path), quality)
+            outcome.bounds = bounds(outcome.moves, certificates, snapshot.catalog, sent)
     except (StoreDown, sqlite3.Error) as error:
         no(f"{error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
-    _print(Outcome.of(replay, since, until), format_)
+    _print(outcome, format_)
 
 
 def _load(config: Path | None, books: Sequence[Path]) -> Snapshot:
@@ -227,15 +264,14 @@ def _listed(
     return find
 
 
-def _run(connection: sqlite3.Connection, replay: Replay, since: int | None, until: int | None) -> None:
+def _run(connection: sqlite3.Connection, replay: Replay, span: tuple[int, int]) -> None:
     from rich.console import Console  # noqa: PLC0415 (only a terminal needs it)
     from rich.progress import Progress  # noqa: PLC0415
 
-    bounds = (-FOREVER if since is None else since, FOREVER if until is None else until)
     shown = sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
-        task = progress.add_task("Replaying", total=count_of(connection, *bounds) if shown else None)
-        for count in replayed(connection, replay, *bounds):
+        task = progress.add_task("Replaying", total=count_of(connection, *span) if shown else None)
+        for count in replayed(connection, replay, *span):
             progress.advance(task, count)
 
 
@@ -245,6 +281,9 @@ def _print(outcome: Outcome, format_: str) -> None:
         return
     if format_ == "csv":
         put(format_, TEAMS, outcome.team_rows())
+        if outcome.certified:
+            print()
+            put(format_, BOUNDS, _said(outcome.bound_rows()))
         return
     if not outcome.teams and not outcome.left:
         print("the ledger has no rows in this time")
@@ -257,9 +296,17 @@ def _print(outcome: Outcome, format_: str) -> None:
     if outcome.left:
         print("\nnot in it, before or after, since nothing says what it would cost")
         put("table", LEFT, outcome.left_rows(), NUMBERS)
+    if outcome.certified:
+        print("\nquality that is certified, and requests beyond it: at a model that the certificate has not chosen")
+        put("table", BOUNDS, _said(outcome.bound_rows()), NUMBERS)
     before, after = outcome.quality
     if before is not None and after is not None:
-        print(f"\nquality as configured: {before:g} before, {after:g} after; what holds of it is not known")
+        print(f"\nquality as configured: {before:g} before, {after:g} after; {outcome.known()}")
+
+
+def _said(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Whether it is kept, in a word."""
+    return [(*row[:-1], _YES[row[-1]]) for row in rows]
 
 
 def _shown(at: int | None) -> str | None:

@@ -9,9 +9,10 @@ wishes and capabilities are forgotten, and another vendor's tokenizer is taken t
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from router.core.catalog import Caller, Catalog, Route
@@ -32,7 +33,7 @@ is 0 or None."""
 MEMORY = 200_000  # remembered decisions, some 30 MB; beyond that they are forgotten and made again
 
 MOST_TOKENS = 1 << 40  # of a prompt, and more
-PIECES = 100  # of sizes for which one model wins, at most, or its rows are looked at one by one
+PIECES = 100  # that sizes between two changes of price are looked at in; rows of what is left are looked at one by one
 
 GroupKey = tuple[str, str, str, str, str]
 """(team, route, model, vendor, vendor's currency)"""
@@ -62,6 +63,11 @@ class _State:
 
 
 _UNKNOWN = _Terms([], 0, 0, 0, 0, 0, 0, 0, 1)
+
+
+def _alike(one: _Terms, other: _Terms) -> bool:
+    """Whether rows are priced the same by both, and go to the same tally."""
+    return one.tally is other.tally and one[1:] == other[1:]
 
 
 class Replay:
@@ -182,31 +188,32 @@ class Replay:
             starts |= {span.above + 1 for span in spans} | {span.to + 1 for span in spans if span.to is not None}
         ordered = sorted(starts)
         out: list[tuple[int, int, _Terms]] = []
-        for low, end in zip(ordered, [*ordered[1:], MOST_TOKENS], strict=True):
-            found: list[tuple[int, int, _Terms]] = []
-            if self._split(key, at, known, low, end - 1, thinking, found, [PIECES]):
-                out += found
+        for start, end in zip(ordered, [*ordered[1:], MOST_TOKENS], strict=True):
+            for low, high, terms in sorted(self._cut(key, at, known, start, end - 1, thinking=thinking)):
+                if out and out[-1][1] == low - 1 and _alike(out[-1][2], terms):
+                    out[-1] = (out[-1][0], high, terms)
+                else:
+                    out.append((low, high, terms))
         return out
 
-    def _split(
-        self, key: GroupKey, at: int, known: Known | None, low: int, high: int, thinking: bool,  # noqa: FBT001 (of two of one kind)
-        out: list[tuple[int, int, _Terms]], left: list[int],
-    ) -> bool:  # fmt: skip
-        """Cut until one model wins all of a piece; False where that takes too many."""
-        left[0] -= 1
-        if left[0] < 0:
-            return False
-        first, last = (self._terms(key, at, size * 2 + thinking) for size in (low, high))
-        if first is None or last is None:
-            return False
-        same = first.tally is last.tally and first[1:] == last[1:]
-        if low == high or (same and (known is None or self.chooser.settled(known, low, high))):
-            out.append((low, high, first))
-            return True
-        middle = (low + high) // 2
-        return self._split(key, at, known, low, middle, thinking, out, left) and self._split(
-            key, at, known, middle + 1, high, thinking, out, left
-        )
+    def _cut(
+        self, key: GroupKey, at: int, known: Known | None, low: int, high: int, *, thinking: bool
+    ) -> Iterator[tuple[int, int, _Terms]]:
+        """Cut until one model wins all of a piece, the widest first, so that only a few sizes are left where that takes too
+        many: about where two models cost the same.
+        """
+        pieces = [(low - high, low, high)]
+        for _ in range(PIECES):
+            if not pieces:
+                return
+            _, low, high = heappop(pieces)
+            first, last = (self._terms(key, at, size * 2 + thinking) for size in (low, high))
+            if first and last and _alike(first, last) and (known is None or self.chooser.settled(known, low, high)):
+                yield low, high, first
+            elif low < high and (first or last):
+                middle = (low + high) // 2
+                heappush(pieces, (low - middle, low, middle))
+                heappush(pieces, (middle + 1 - high, middle + 1, high))
 
     def _known(self, key: GroupKey, *, thinking: bool) -> Known | None:
         """What is known of the decisions for such rows; None where there is none to make."""

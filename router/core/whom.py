@@ -14,7 +14,7 @@ from router.core.catalog import Caller, Candidate, ChatRequest, Endpoint, Model,
 from router.core.conditions import ANY
 from router.core.currency import ExchangeRates
 from router.core.errors import RouterError
-from router.core.plan import DEFAULT_EXPECTED_OUTPUT, Market
+from router.core.plan import DEFAULT_EXPECTED_OUTPUT, Market, Plan
 from router.core.policy import Decision, decide
 from router.core.prices import Timeline
 from router.core.tokens import Learnt, Measure, Prompt
@@ -101,13 +101,13 @@ class Chooser:
         return found[0]
 
     def settled(self, known: Known, low: int, high: int) -> bool:
-        """Whether what is known of two prompts, the next to each other that were asked for, settles all between them."""
+        """Whether what is known settles all prompts between two that were asked for."""
         stretch = known.stretches[bisect_right(known.starts, low) - 1]
-        i = bisect_left(stretch.sizes, low)
-        if stretch.sizes[i : i + 2] != [low, high]:
+        first, last = bisect_right(stretch.sizes, low) - 1, bisect_left(stretch.sizes, high)
+        if first < 0 or last == len(stretch.sizes):
             return False
-        (first, sure), (second, too) = stretch.targets[i : i + 2]
-        return sure and too and first == second
+        targets = stretch.targets[first : last + 1]
+        return targets[0][1] and all(target == targets[0] for target in targets)
 
     def _decide(
         self, route: Route, caller: Caller, at: int, tokens: int, *, thinking: bool
@@ -139,11 +139,24 @@ def _clear(decision: Decision) -> bool:
     """Whether the cheapest is so by more than rounding. Those who compete come in the order of their costs; one who is
     cheaper than the first is there only in case it fails, and then so is whoever follows.
     """
-    if len(decision.plans) == 1:
-        return True
-    first, second = decision.plans[:2]
-    gap = second.expected_nano - first.expected_nano
-    return gap < 0 or gap >= CLEAR
+    first = decision.plans[0]
+    for other in decision.plans[1:]:
+        gap = other.expected_nano - first.expected_nano
+        if gap or not _same_cost(first, other):
+            return gap < 0 or gap >= CLEAR
+    return True
+
+
+def _same_cost(one: Plan, other: Plan) -> bool:
+    """Whether two cost the same to the last pico-unit. Then the first in the configuration is asked; and as costs are
+    straight lines it is so too for prompts toward one for which the other is dearer.
+    """
+    return (
+        one.price.currency == other.price.currency
+        and one.price.rates == other.price.rates
+        and one.tokens.tokens == other.tokens.tokens
+        and one.expected_output == other.expected_output
+    )
 
 
 def _as_billed(model: Model, _cjk: bool, _tools: bool) -> Learnt:  # noqa: FBT001 (the port's signature)

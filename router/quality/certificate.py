@@ -68,6 +68,11 @@ class Certificate:
         """1 − δ."""
         return 1 - self.delta
 
+    @property
+    def stated(self) -> str:
+        """The promise in the words of a decision's reason."""
+        return f"{self.quality:.0%} with {self.confidence:.0%} confidence"
+
     def meets(self, quality: float, artefact: str | None = None) -> bool:
         """Whether the promise is at least this share of the flagship's quality, and was made with this model."""
         return self.quality >= quality - 1e-9 and (artefact is None or artefact == self.artefact)

@@ -23,7 +23,7 @@ import orjson
 from router.core.entry import Attempt, Entry
 from router.core.limits import Budget
 from router.core.money import Rate
-from router.stores.hours import Cell, hours, newest
+from router.stores.hours import Cell, hours, newest, past
 from router.stores.ledgerfile import (
     GENESIS,
     add_key,
@@ -258,9 +258,13 @@ class SqliteLedger:
     async def totals(self, since: int | None = None, until: int | None = None) -> list[Total]:
         return await self._read(lambda connection: totals(connection, since, until))
 
-    async def hours(self, after: int, limit: int) -> tuple[int, int, list[Cell]]:
-        """(last number read, last number there is, sums by the hour) of at most `limit` rows behind `after`."""
-        return await self._read(lambda connection: hours(connection, after, limit))
+    async def past(self, since: int, recent: int) -> tuple[int, list[Cell], list[Cell]]:
+        """(last number there is, sums by the hour from `since` on, sums by the day): see `stores.hours`."""
+        return await self._read(lambda connection: past(connection, since, recent))
+
+    async def hours(self, after: int) -> tuple[int, list[Cell]]:
+        """(last number there is, sums by the hour) of the rows behind `after`."""
+        return await self._read(lambda connection: hours(connection, after))
 
     async def newest(self, limit: int, team: str | None = None) -> list[str]:
         """The requests that ended last, newest first."""

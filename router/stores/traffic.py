@@ -1,11 +1,12 @@
 """The ledger's rows replayed: priced by SQLite where that is exact, handed to `core.replay` where it takes a look."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from router.core.conditions import ORDINARY_TIERS
+from router.core.limits import FOREVER
 from router.core.replay import GroupKey, Replay
 from router.core.reprice import Consumed
 from router.core.usage import LEAVES, MOST, Usage
@@ -23,25 +24,28 @@ _CONSUMED = (
 )  # fmt: skip
 
 
-CHUNK = 20_000  # rows for which a read is kept open, so that it never holds up the server's checkpoints for long
-_TERMS = (
-    "team", "route", "model", "vendor", "own", "thinking", "low", "high", *(f"r{i}" for i in range(len(_USUAL))), "num",
+CHUNK = 2000  # rows that SQLite sorts at once; also, a read is never kept open so long that it held up checkpoints
+_TERMS = (  # the name that tells most apart first, so that a look is short
+    "model", "team", "route", "vendor", "own", "thinking", "low", "high", *(f"r{i}" for i in range(len(_USUAL))), "num",
     "den", "dry", "tally",
 )  # fmt: skip
 _SIZE = " + ".join(f"ifnull({leaf}, 0)" for leaf in _USUAL[:4])
 _PICO = " + ".join(f"ifnull({leaf}, 0) * r{i}" for i, leaf in enumerate(_USUAL))
-# Exact, and in 64 bits: what is left of a division is multiplied apart. See `_fits`.
-_AMOUNT = f"({_PICO}) / den * num + (({_PICO}) % den * num + den - 1) / den"
+_AMOUNT = "pico / den * num + (pico % den * num + den - 1) / den"  # exact, rounded up, and in 64 bits: see `_fits`
 _MATCH = f"""terms.team = ledger.team AND terms.route = ledger.route AND terms.model = ledger.model
     AND terms.vendor = ledger.vendor AND own = vendor_currency AND thinking = (ifnull(output_reasoning, 0) > 0)
     AND low <= {_SIZE} AND high >= {_SIZE}
     AND (NOT dry OR ifnull(output_text, 0) + ifnull(output_reasoning, 0) = 0)"""
-_SPAN = "seq > ?1 AND seq <= ?2 AND at >= ?3 AND at < ?4"
-_PRICED = f"""SELECT tally, count(*), sum(final), sum(cost), sum({_AMOUNT}) FROM ledger CROSS JOIN terms ON {_MATCH}
-    WHERE {_SPAN} AND currency = ?5 AND NOT ifnull({_ODD}, 0) GROUP BY tally"""  # noqa: S608 (names of ours)
+# The plus keeps SQLite from the index of `at`, which it would go through from end to end for each chunk.
+_SPAN = "seq > ?1 AND seq <= ?2 AND +at >= ?3 AND +at < ?4"
+_USUALLY = f"currency = ?5 AND NOT ifnull({_ODD}, 0)"
+# The limit keeps it to few columns that are sorted, not all those that `pico` is made of. Rows without a tally are the rest.
+_PRICED = f"""SELECT tally, count(*), sum(final), sum(cost), sum({_AMOUNT}) FROM (
+    SELECT tally, final, cost, num, den, {_PICO} AS pico FROM ledger LEFT JOIN terms ON {_MATCH} AND {_USUALLY}
+    WHERE {_SPAN} LIMIT -1) GROUP BY tally"""  # noqa: S608 (names of ours)
 _ALL = f"SELECT {_COLUMNS.replace('?', '?5')} FROM ledger WHERE {_SPAN}"  # noqa: S608 (names of ours)
-_REST = f"""SELECT {_COLUMNS.replace("?", "?5")} FROM ledger WHERE {_SPAN}
-    AND (currency <> ?5 OR ifnull({_ODD}, 0) OR NOT EXISTS (SELECT 1 FROM terms WHERE {_MATCH}))"""  # noqa: S608 (names of ours)
+_REST = f"{_ALL} AND NOT ({_USUALLY} AND EXISTS (SELECT 1 FROM terms WHERE {_MATCH}))"  # noqa: S608 (names of ours)
+_TIMES = f"SELECT min(at), max(at) FROM ledger WHERE {_SPAN}"  # noqa: S608 (names of ours)
 
 
 def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: int) -> Iterator[int]:
@@ -49,52 +53,90 @@ def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: 
 
     SQLite prices what needs no look of its own, by a table of which rows are priced how; the rest goes row by row.
     """
-    reporting = replay.rates.reporting
-    span = "SELECT min(seq) - 1, max(seq) FROM ledger WHERE at >= ? AND at < ?"
-    after, last = connection.execute(span, (since, until)).fetchone()
-    if after is None:
+    after, last, oldest, newest = _ends(connection, since, until)
+    if oldest is None:
         return
     connection.execute("PRAGMA temp_store = MEMORY")
-    key = "team, route, model, vendor, own, thinking, low"
-    connection.execute(f"CREATE TEMP TABLE terms ({', '.join(_TERMS)}, PRIMARY KEY ({key})) WITHOUT ROWID")
-    keys = connection.execute("SELECT DISTINCT team, route, model, vendor, vendor_currency FROM names").fetchall()
-    tables: dict[tuple[int, int], _Table] = {}
-    filled: tuple[int, int] | None = None
+    columns, key = ", ".join(_TERMS), ", ".join(_TERMS[:7])
+    connection.execute(f"CREATE TEMP TABLE terms ({columns}, PRIMARY KEY ({key})) WITHOUT ROWID")
+    walk = _Walk(connection, replay)
     while after < last:
         upto = min(last, after + CHUNK)
-        bounds = "SELECT min(at), max(at), count(*) FROM ledger WHERE seq > ? AND seq <= ? AND at >= ? AND at < ?"
-        oldest, newest, count = connection.execute(bounds, (after, upto, since, until)).fetchone()
-        at = oldest
-        while count and at <= newest:
-            window = replay.window(at)
-            if window is not None and window not in tables:
-                table = _table(replay, keys, at)
-                if (window := replay.window(at)) is not None:
-                    tables[window] = table
-            if window is None:  # there is a price that the clock decides: each row is looked at
-                replay.add(connection.execute(_ALL, (after, upto, max(at, since), newest + 1, reporting)).fetchall())
-                break
-            table = tables[window]
-            if window != filled:
-                _fill(connection, table)
-                filled = window
-            args = (after, upto, max(at, since), min(window[1], newest + 1), reporting)
-            done = 0
-            for place, *sums in connection.execute(_PRICED, args):
-                done += sums[0]
-                for i, amount in enumerate(sums):
-                    table.tallies[place][i] += amount
-            whole = args[2] == max(oldest, since) and args[3] == newest + 1
-            if done < (count if whole else _count(connection, args[:4])):
-                replay.add(connection.execute(_REST, args).fetchall())
-            at = args[3]
+        yield walk.chunk(after, upto, oldest, newest)
         after = upto
-        yield count
 
 
-def _count(connection: sqlite3.Connection, args: Sequence[Any]) -> int:
-    found: int = connection.execute(f"SELECT count(*) FROM ledger WHERE {_SPAN}", args).fetchone()[0]  # noqa: S608 (names of ours)
+def _ends(connection: sqlite3.Connection, since: int, until: int) -> tuple[Any, ...]:
+    """(number before the first row, of the last, oldest, newest); None where there is no row.
+
+    Without bounds each is at an end of an index; with them the rows' numbers have to be looked through.
+    """
+    if (since, until) == (-FOREVER, FOREVER):
+        ends = ("min(seq) - 1", "max(seq)", "min(at)", "max(at)")
+        query = f"SELECT {', '.join(f'(SELECT {end} FROM ledger)' for end in ends)}"  # noqa: S608 (names of ours)
+        args: tuple[int, ...] = ()
+    else:
+        query = "SELECT min(seq) - 1, max(seq), min(at), max(at) FROM ledger WHERE at >= ? AND at < ?"
+        args = (since, until)
+    found: tuple[Any, ...] = connection.execute(query, args).fetchone()
     return found
+
+
+class _Walk:
+    """Goes through the rows in the order of their numbers, which is about that of time."""
+
+    def __init__(self, connection: sqlite3.Connection, replay: Replay) -> None:
+        self.connection, self.replay = connection, replay
+        keys = "SELECT DISTINCT team, route, model, vendor, vendor_currency FROM names"
+        self._keys: list[GroupKey] = connection.execute(keys).fetchall()
+        self._tables: dict[tuple[int, int], _Table] = {}
+        self._filled: tuple[int, int] | None = None  # the window whose table SQLite has
+
+    def chunk(self, after: int, upto: int, oldest: int, newest: int) -> int:
+        """Count the rows whose numbers are in (after, upto] and times in [oldest, newest]; returns how many there are."""
+        window = self._window(oldest)
+        if window is not None and newest >= window[1]:  # not all of one window: which has this chunk?
+            oldest, newest = self.connection.execute(_TIMES, (after, upto, oldest, newest + 1)).fetchone()
+        done, at, reporting = 0, oldest, self.replay.rates.reporting
+        while at is not None and at <= newest:
+            window = self._window(at)
+            end = newest + 1 if window is None else min(window[1], newest + 1)
+            args = (after, upto, at, end, reporting)
+            done += self._each(_ALL, args) if window is None else self._at_once(self._tables[window], args)
+            at = end
+        return done
+
+    def _window(self, at: int) -> tuple[int, int] | None:
+        """The window of an instant, whose table SQLite has afterwards; None: there is a price that the clock decides, so
+        that each row is looked at.
+        """
+        window = self.replay.window(at)
+        if window is not None and window not in self._tables:
+            table = _table(self.replay, self._keys, at)
+            if (window := self.replay.window(at)) is not None:
+                self._tables[window] = table
+        if window is not None and window != self._filled:
+            _fill(self.connection, self._tables[window])
+            self._filled = window
+        return window
+
+    def _at_once(self, table: "_Table", args: Sequence[Any]) -> int:
+        done = rest = 0
+        for place, count, *sums in self.connection.execute(_PRICED, args):
+            done += count
+            if place is None:
+                rest = count
+                continue
+            for i, amount in enumerate((count, *sums)):
+                table.tallies[place][i] += amount
+        if rest:
+            self._each(_REST, args)
+        return done
+
+    def _each(self, query: str, args: Sequence[Any]) -> int:
+        rows = self.connection.execute(query, args).fetchall()
+        self.replay.add(rows)
+        return len(rows)
 
 
 def _fill(connection: sqlite3.Connection, table: "_Table") -> None:
@@ -125,7 +167,8 @@ def _table(replay: Replay, keys: Sequence[GroupKey], at: int) -> _Table:
                     if (place := numbers.get(id(tally))) is None:
                         place = numbers[id(tally)] = len(table.tallies)
                         table.tallies.append(tally)
-                    table.rows.append((*key, thinking, low, high, *rates, num, den, dry, place))
+                    team, route, model, *whose = key
+                    table.rows.append((model, team, route, *whose, thinking, low, high, *rates, num, den, dry, place))
         if replay.window(at) == window:  # looking for prices may have found one that changes meanwhile
             return table
 
@@ -134,6 +177,24 @@ def _fits(rates: Sequence[int], num: int, den: int) -> bool:
     """Whether no amount can be more than 64 bits hold, however many tokens there are."""
     pico = sum(rates) * MOST
     return max(pico, den * num + den, pico * num // den + num) < 2**62
+
+
+PIECE = 100_000  # rows whose reasons are read at once
+_CERTIFIED = f"""SELECT route, vendor || '/' || model, sum(final) FROM ledger
+    WHERE {_SPAN} AND instr(reason, 'certified: ' || ?5 || ', ' || model || ' will do') = 1
+    AND NOT instr(reason, '; cascade: ') GROUP BY 1, 2"""  # noqa: S608 (names of ours)
+
+
+def certified(connection: sqlite3.Connection, stated: str, since: int, until: int) -> Mapping[tuple[str, str], int]:
+    """(route, vendor/model) → requests of [since, until) that a promise of these words has sent to that model."""
+    after, last, *times = _ends(connection, since, until)
+    out: dict[tuple[str, str], int] = {}
+    while after is not None and after < last:
+        upto = min(last, after + PIECE)
+        for route, model, requests in connection.execute(_CERTIFIED, (after, upto, times[0], times[1] + 1, stated)):
+            out[route, model] = out.get((route, model), 0) + requests
+        after = upto
+    return out
 
 
 def reader(connection: sqlite3.Connection) -> Callable[[int], Consumed]:

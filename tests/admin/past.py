@@ -36,6 +36,7 @@ TEAMS = {
     ]),
 }  # fmt: skip
 FLAGSHIP = "gpt-4o"
+FIXED = {"search": "deepseek-chat", "support": "gpt-4o", "batch": "gpt-4o-mini"}  # the one model that would do for all
 
 
 class Past:
@@ -86,6 +87,8 @@ class Past:
             facts = Facts(at, usage.input_total, usage.output_total)
             vendor_cost, cost = self._costs(price, usage, facts, rates)
             _, dearest = self._costs(flagship, usage, facts, rates)
+            one = model if why == "named" else self.models[FIXED[team]]
+            _, fixed = self._costs(one.timeline.at(at), usage, facts, rates)
         except Unpriced:
             return None
         owners = {team, f"{team}/demo", "*"}
@@ -105,7 +108,7 @@ class Past:
         basis = "estimated" if outcome in {"left", "cut"} else "reported"
         return Entry(
             attempt, outcome, basis, usage, cost, vendor_cost, dearest, tuple(charges),
-            first_byte_ms=None if failed else first, total_ms=first + answer * 12,
+            first_byte_ms=None if failed else first, total_ms=first + answer * 12, fixed_cost=fixed,
         )  # fmt: skip
 
     @staticmethod

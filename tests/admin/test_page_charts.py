@@ -40,6 +40,12 @@ def test_columns_stack_to_their_sums_and_say_what_they_are_made_of():
     assert 'role="img" aria-label="in words"' in drawn
 
 
+def test_dates_are_below_their_columns_and_none_beyond_the_plot():
+    drawn = stacked(Chart("in words", ["11-01", "", "11-03", "11-04"], list("abcd"), [], str), str)
+    found = re.findall(r'<text x="([\d.]+%)" y="1em" text-anchor="(\w+)">(11-\d\d)', drawn)
+    assert found == [("12.50%", "middle", "11-01"), ("62.50%", "middle", "11-03"), ("100%", "end", "11-04")]
+
+
 def test_the_largest_names_have_a_layer_each_and_the_others_one():
     amounts = {(name, i): size for name, size in (("a", 5), ("b", 9), ("c", 1), ("d", 2), ("e", 0)) for i in range(2)}
     found = layers(amounts, 2, "others", ["m0", "m1", "rest"], 2)

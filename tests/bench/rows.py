@@ -28,6 +28,7 @@ from router.stores.spans import DAY, summed
 
 ROOT = Path(__file__).resolve().parents[2]
 MONTH, REAL = "2026-10", 100_000
+SUMS = next(number for number, step in enumerate(STEPS) if "CREATE TABLE spans" in step)  # the schema before them
 CONFIG = ROOT / "config" / "demo.yaml"
 
 
@@ -52,7 +53,7 @@ def make(file, rows):
     farebox("ledger", "demo", "--config", CONFIG, "--month", MONTH, "--rows", min(REAL, rows), small)
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.executescript(
-            f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {''.join(STEPS[:3])} PRAGMA user_version=3;"
+            f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {''.join(STEPS[:SUMS])} PRAGMA user_version={SUMS};"
         )
         connection.execute("ATTACH ? AS small", (str(small),))
         names = ", ".join(COLUMNS)
