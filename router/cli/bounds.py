@@ -36,8 +36,10 @@ def in_force(snapshot: Snapshot, promises: Promises, need: float | None) -> Mapp
     if (promised := snapshot.promised) is None:
         return {}
     teams = {caller.quality for caller in snapshot.teams.values()}
-    out = {}
+    out: dict[str, Certificate] = {}
     for state in promises.standings(promised, snapshot.catalog, 0):
+        if not isinstance(state.certificate, Certificate):  # a cascade's: what was accepted cannot be replayed
+            continue
         needs = {need} if need is not None else {snapshot.catalog.routes[state.route].quality, *teams}
         met = any(each and state.certificate.meets(each, promised.model.hash) for each in needs)
         if met and not state.broken:
