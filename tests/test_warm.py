@@ -1,5 +1,7 @@
 """Vendors' prompt caches made to pay: a conversation stays where its beginning is, and breakpoints go where they are worth it."""
 
+from pathlib import Path
+
 import pytest
 from fakes import Conversation, answer, merged, snapshot_of
 from support import KEY
@@ -10,6 +12,7 @@ from router.core.failure import Failure, Fault
 from router.core.prefix import prefix_of
 from router.dialects import read
 
+RECORDED = Path(__file__).parent / "recorded/anthropic_turns.jsonl"
 LONG = "In the beginning there is a long text of many words. " * 200  # some 2,200 tokens
 
 # Two models of one quality: `near` is cheaper cold, `far` has the cheaper cache.
@@ -167,6 +170,26 @@ async def test_the_bill_of_conversations_falls_as_predicted(running, tmp_path, p
     assert bill(marked) == predicted
     print(f"{bill(without)} nano-units without breakpoints, {bill(marked)} with: {bill(marked) / bill(without):.3f}")
     assert predicted < 0.45 * bill(without)
+
+
+async def test_the_bill_of_a_recorded_conversation_falls_as_predicted(running, tmp_path):
+    """What anthropic 2.13.0 sent in ten turns of an agent that reads pages by a tool (recorded 2026-11-29)."""
+    requests = [jsonio.loads(line) for line in RECORDED.read_bytes().splitlines()]
+    without = await replayed(running, tmp_path / "off", requests, "/v1/messages", breakpoints=False)
+    marked = await replayed(running, tmp_path / "on", requests, "/v1/messages")
+    begins = next(i for i, row in enumerate(marked) if row["cache_write_5m"])
+    predicted = before = 0
+    for i, row in enumerate(without):
+        whole, words = prompt(row), row["output_text"] * NANO["output_text"]
+        if i < begins:
+            predicted += whole * NANO["input_fresh"] + words
+        else:
+            kept = 0 if i == begins else before
+            predicted += kept * NANO["cache_read"] + (whole - kept) * NANO["cache_write_5m"] + words
+        before = whole
+    assert bill(marked) == predicted
+    print(f"{bill(without)} nano-units without breakpoints, {bill(marked)} with: {bill(marked) / bill(without):.3f}")
+    assert bill(marked) < 0.8 * bill(without)
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
