@@ -121,6 +121,9 @@ class Drawn:
     sums: Sequence[Cell]  # the whole span; `at` says nothing
     by_model: Mapping[tuple[str, int], int]  # (name, column) → cost
     by_tier: Mapping[tuple[str, int], int]
+    by_day: Mapping[
+        int, tuple[int, int, int]
+    ]  # day → what was paid, what the flagship and the one model that would do had cost
 
 
 def draw(cells: Iterable[Cell], span: Span, currency: str, passed: Drawn | None = None) -> Drawn:
@@ -128,6 +131,7 @@ def draw(cells: Iterable[Cell], span: Span, currency: str, passed: Drawn | None 
     sums = {} if passed is None else {_labels(cell): list(_sums_of(cell)) for cell in passed.sums}
     by_model = {} if passed is None else dict(passed.by_model)
     by_tier = {} if passed is None else dict(passed.by_tier)
+    by_day = {} if passed is None else dict(passed.by_day)
     for cell in cells:
         key = _labels(cell)
         there = sums.get(key)
@@ -136,7 +140,10 @@ def draw(cells: Iterable[Cell], span: Span, currency: str, passed: Drawn | None 
             column = span.column(cell.at)
             by_model[cell.model, column] = by_model.get((cell.model, column), 0) + cell.cost
             by_tier[cell.tier, column] = by_tier.get((cell.tier, column), 0) + cell.cost
-    return Drawn([_cell(key, values) for key, values in sums.items()], by_model, by_tier)
+        if cell.currency == currency:
+            paid, flagship, fixed = by_day.get(cell.at // DAY, (0, 0, 0))
+            by_day[cell.at // DAY] = paid + cell.cost, flagship + cell.cost + cell.saved, fixed + cell.fixed_cost
+    return Drawn([_cell(key, values) for key, values in sums.items()], by_model, by_tier, by_day)
 
 
 def _cell(key: tuple[str, ...], values: Sequence[int]) -> Cell:

@@ -1,6 +1,6 @@
 """What is drawn over time, and what routing saved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from router.admin.charts import Chart, Series, layers, legend, stacked
 from router.admin.figures import bar, count, money, percent, rounded, tick
@@ -10,6 +10,7 @@ from router.admin.spans import Span
 from router.admin.spend import TIERS, Spend
 from router.admin.tables import nothing, table
 from router.admin.words import Words
+from router.core.savings import saving
 
 MODELS = 6  # that have a colour of their own
 MODEL_KINDS = (*(f"m{i}" for i in range(MODELS)), "rest")
@@ -68,7 +69,21 @@ def _as_table(name: str, chart: Chart, words: Words) -> Html:
     return tag("details", tag("summary", words("as_table")), inner, id=f"table-{name}")
 
 
-def routing(sums: Spend, words: Words) -> Html:
+def _sure(drawn: Drawn, words: Words) -> Iterator[str]:
+    """How far what was saved can be trusted, against the flagship and against the one model that would do."""
+    for name, i in (("sure_flagship", 1), ("sure_fixed", 2)):
+        found = saving([(day[0], day[i]) for day in drawn.by_day.values()])
+        if found is None:
+            continue
+        if found.low is None or found.high is None:
+            yield words("too_few_days", days=str(found.days))
+            return
+        yield words(
+            name, share=f"{found.share:.1%}", low=f"{found.low:.1%}", high=f"{found.high:.1%}", days=str(found.days)
+        )
+
+
+def routing(sums: Spend, drawn: Drawn, words: Words) -> Html:
     """What was spent beside what the flagship would have cost, and who answered."""
     if not sums.requests:
         return nothing(words("nothing_spent"))
@@ -105,6 +120,7 @@ def routing(sums: Spend, words: Words) -> Html:
             "div",
             tag("p", tag("strong", money(sums.saved, sums.currency)), " ", words("saved_share", share=percent(sums.saved, max(1, sums.cost + sums.saved))), class_="headline"),
             tag("dl", bars, class_="bars"),
+            [tag("p", line, class_="quiet") for line in _sure(drawn, words)],
             tag("p", words("saved_caption"), class_="quiet"),
             class_="sheet",
         ),

@@ -76,7 +76,7 @@ def _sections(view: View) -> list[Html | None]:
         tiles(sums, view.in_flight, words),
         _section(view, "budgets", budgets(view.budgets, view.at, words, of_team=view.team is not None)),
         _section(view, "over_time", over_time(view.drawn, view.span, view.currency, words), timed=True),
-        _section(view, "routing", routing(sums, words), timed=True),
+        _section(view, "routing", routing(sums, view.drawn, words), timed=True),
         _section(view, "spend", *_spend(view), timed=True),
         _section(view, "decisions", decisions_table(view.recent, view.at, view.currency, words)),
         _section(view, "vendors", health_table(view.health, words)),

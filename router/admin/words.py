@@ -113,6 +113,15 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "saved_caption": (
         "The flagship's price for the same tokens, at the time of each request.", "同样的词元按每次请求当时的旗舰价计算。"
     ),
+    "sure_flagship": (
+        "Against the flagship {share}; 95 %: {low} to {high}, from {days} days.",
+        "相比旗舰 {share}；95% 区间：{low} 至 {high}（{days} 天）。",
+    ),
+    "sure_fixed": (
+        "Against the one model that would do {share}; 95 %: {low} to {high}, from {days} days.",
+        "相比最合适的单一模型 {share}；95% 区间：{low} 至 {high}（{days} 天）。",
+    ),
+    "too_few_days": ("An interval takes five days; there are {days}.", "给出区间需要五天数据，目前为 {days} 天。"),
     "answered_by": ("Requests by tier", "各档位请求"),
     "tier_free": ("free", "免费"),
     "tier_cheap": ("cheap", "低价"),

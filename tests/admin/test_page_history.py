@@ -12,6 +12,7 @@ from traffic import send_traffic
 from router.admin.history import HISTORY, History
 from router.admin.spans import DAY, span
 from router.core.limits import micros
+from router.core.savings import saving
 from router.snapshot import load
 from router.stores.hours import HOUR
 
@@ -52,6 +53,25 @@ async def test_sums_over_time_are_those_of_the_ledger(past):
     assert summed(drawn.sums) == expected
     cost = sum(row["cost"] for row in await past.rows())
     assert sum(drawn.by_model.values()) == sum(drawn.by_tier.values()) == cost
+    paid, flagship, fixed = (sum(day[i] for day in drawn.by_day.values()) for i in range(3))
+    rows = await past.rows()
+    assert paid == cost and len(drawn.by_day) == len({row["at"] // DAY for row in rows})
+    assert flagship == sum(
+        max(row["flagship_cost"], row["cost"]) if row["outcome"] != "error" else row["cost"] for row in rows
+    )
+    assert fixed == sum(row["cost"] if row["fixed_cost"] is None else row["fixed_cost"] for row in rows)
+
+
+async def test_the_page_says_how_far_what_was_saved_can_be_trusted(past, look):
+    found = await whole(past)
+    shown = span("month", past.farebox.clock.now(), found.first())
+    days = found.draw(shown, None, "USD").by_day.values()
+    expected = saving([(paid, flagship) for paid, flagship, _ in days])
+    _, page = await look(past, "?span=month")
+    assert f"95 %: {expected.low:.1%} to {expected.high:.1%}, from {len(days)} days." in page
+    assert page.count("95 %: ") == 2
+    _, page = await look(past, "?span=day")
+    assert "An interval takes five days; there are" in page
 
 
 @pytest.mark.parametrize("name", ["day", "week", "month"])
