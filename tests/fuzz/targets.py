@@ -25,6 +25,7 @@ from router.core.sse import Splitter, data_of, events, with_data
 from router.core.usage import Usage
 from router.dialects import DIALECTS, cannot, plain_reader, read, request, show_error, stream_reader
 from router.http1 import Connection, LeanExchange
+from router.incoming import Incoming, read_head
 from router.snapshot import load
 from router.upstream import UpstreamCall
 from router.yamlfile import BadConfiguration
@@ -321,6 +322,22 @@ def http(data):
     LOOP.run_until_complete(go())
 
 
+def head(data):
+    end = data.find(b"\r\n\r\n") + 4
+    found = read_head(data[:end]) if end > 3 else None
+    if found is None:
+        return
+    request = Incoming(found, Transport())
+    rest = b"".join(map(request.take, cuts(data[end:], random.Random(zlib.crc32(data)))))
+    body = request.read_nowait()
+    assert body + rest == data[end:] and len(body) == min(found.length, len(data) - end)
+
+
+ASKED = b"Host: x\r\nAuthorization: Bearer k\r\nX-Farebox-Tags: a=b\r\nContent-Length: 17\r\n\r\n"
+HEADS = [
+    b"POST /v1/chat/completions HTTP/1.1\r\n" + ASKED + b'{"model": "auto"}POST /v1/responses',
+    b"POST /v1/messages HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + ASKED + b"11\r\n{}",
+]
 ANSWERS = [
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n2\r\n\n\n\r\n0\r\nX: y\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: r\r\n\r\n{}HTTP/1.1 200 OK\r\n\r\n",
@@ -346,6 +363,7 @@ TARGETS = {
     "invoices": (invoices, INVOICES),
     "checkpoints": (checkpoints, LINES),
     "http": (http, ANSWERS),
+    "head": (head, HEADS),
 }  # fmt: skip
 for folder, vendor_name in FOLDERS.items():
     dialect_name = {"anthropic": "anthropic", "gemini": "gemini"}.get(folder, "openai")
