@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from router import vendors
 from router.core.alerts import Target
@@ -40,7 +40,7 @@ from router.priceentry import Place, PriceSettings
 from router.promised import Promised, read_promised
 from router.routesettings import BudgetSettings, CascadeSettings, CheckerSettings, ShadowSettings
 from router.settings import ModelSettings, Settings
-from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
+from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, show_key
 
 
 def caller_of(
@@ -59,6 +59,7 @@ class Compiler:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     book: PriceBook = field(default_factory=PriceBook)
+    unread: bool = False  # the books could not be read: what they would say is not missed
     all_budgets: list[Budget] = field(default_factory=list)
     used_currencies: dict[str, Key] = field(default_factory=dict)
     sold: dict[tuple[str, str], Mapping[str, Timeline]] = field(default_factory=dict)
@@ -74,7 +75,14 @@ class Compiler:
         try:
             self.book = read_books(places, {model.vendor for model in self.settings.models.values()})
         except BadConfiguration as error:
-            self.problems += error.problems
+            self.unread = True
+            named = {show_key(key): (key, place) for key, place in places}
+            for problem in error.problems:
+                if problem.key in named and problem.line is None:  # a place that is not there stands in this file
+                    key, place = named[problem.key]
+                    self.problem(key, f"{place}: {problem.message}")
+                else:
+                    self.problems.append(problem)
 
     # Vendors and models
 
@@ -130,6 +138,8 @@ class Compiler:
         wire_name = told.name or name
         known = self.book.find(told.vendor, told.priced_as or wire_name)
         tier = told.tier or (known.tier if known else None)
+        if tier is None and self.unread:
+            return None
         if tier is None:
             self.problem(key, "its tier is not known; set `tier` to free, cheap, mid or flagship")
             return None
@@ -174,6 +184,8 @@ class Compiler:
                 self.problem((*key, "price"), "is in more than one currency")
             return next(iter(found.values()), None)
         shown = f"{told.vendor}/{told.priced_as or told.name or name}"
+        if known is None and self.unread:
+            return None
         if known is None:
             self.problem(key, f"no price book has {shown}; give it a `price`, a `priced_as`, or say `price: free`")
             return None
@@ -246,7 +258,7 @@ class Compiler:
         key = ("routes", route, "shadow")
         budget = self.budget(told.budget, f"{SHADOW}/{route}", (*key, "budget"))
         checker = self._checker(told.checker, (*key, "checker"))
-        return None if budget is None or checker is None else Shadowing(told.rate, budget, checker, told.concurrent)
+        return None if checker is None else Shadowing(told.rate, budget, checker, told.concurrent)
 
     def _named(self, names: Sequence[str], models: Mapping[str, Model], key: Key) -> list[Model]:
         for i, name in enumerate(names):
@@ -320,27 +332,21 @@ class Compiler:
     def budgets(self, told: Sequence[BudgetSettings], owner: str, key: Key) -> tuple[Budget, ...]:
         out: list[Budget] = []
         for i, budget in enumerate(told):
-            if (made := self.budget(budget, owner, (*key, i))) is None:
-                continue
+            made = self.budget(budget, owner, (*key, i))
             if made.account in {other.account for other in out}:
                 self.problem((*key, i), "a second budget for the same window and currency; keep the lower one")
             out.append(made)
         return tuple(out)
 
-    def budget(self, told: BudgetSettings, owner: str, key: Key) -> Budget | None:
+    def budget(self, told: BudgetSettings, owner: str, key: Key) -> Budget:
         currency = told.currency or self.settings.currency
         self.used_currencies.setdefault(currency, key)
-        try:
-            zone = ZoneInfo(told.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            self.problem((*key, "timezone"), f"{told.timezone!r} is not a time zone")
-            return None
         made = Budget(
             owner=owner,
             limit=told.limit,
             currency=currency,
             per=told.per,
-            zone=zone,
+            zone=ZoneInfo(told.timezone),
             zone_name=told.timezone,
             soft=None if told.soft is None else int(told.limit * told.soft),
             on_soft=told.on_soft,
