@@ -221,7 +221,7 @@ def _every_attempt_failed(failed: list[Tally], services: Services) -> RouterErro
     last = failures[-1]
     if last.fault in CALLERS_FAULT:
         kind = {Fault.CONTEXT_TOO_LONG: ContextTooLong, Fault.CONTENT_FILTERED: ContentFiltered}
-        return kind.get(last.fault, InvalidRequest)(last.message, details=_told(failed))
+        return kind.get(last.fault, InvalidRequest)(last.message, param=last.param, details=_told(failed))
     named = "; ".join(
         f"{tally.plan.model.name} ({tally.plan.model.vendor}): {failure}"
         for tally, failure in zip(failed, failures, strict=True)
