@@ -108,9 +108,11 @@ class VendorSettings(Strict):
 
 def _form_of_price(value: Any) -> str | None:
     """Which form a price has, so that only what is wrong with that form is told."""
-    if value == "free":
-        return "free"
-    return {dict: "entry", PriceSettings: "entry", list: "entries"}.get(type(value))
+    if isinstance(value, list):
+        return "entries"
+    if isinstance(value, dict | PriceSettings):
+        return "entry"
+    return "free" if value == "free" else None
 
 
 PriceOf = Annotated[
