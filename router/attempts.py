@@ -85,6 +85,8 @@ class Attempts:
                 return
             failed.extend(one.tally for one in tried)
             turn = next((one.following for one in tried if one.following.plans), tried[0].following)
+            if turn.plans:
+                ticket = _because(ticket, "; ".join(map(_how_it_failed, (one.tally for one in tried))))
             if turn.plans and turn.plans[0].model is not failed[-1].plan.model:
                 services.on_fallback(route.name, failed[-1].plan.model.name, turn.plans[0].model.name)
         raise _every_attempt_failed(failed, services)
@@ -167,6 +169,11 @@ async def _send(tally: Tally, kept: Kept, reply: Reply) -> None:
 def _because(ticket: Ticket, why: str) -> Ticket:
     """The same with one more reason."""
     return replace(ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {why}"))
+
+
+def _how_it_failed(tally: Tally) -> str:
+    """In few words: a reason is a header and a column."""
+    return f"{tally.plan.model.name} failed: {tally.failure.fault if tally.failure else Fault.SERVER}"
 
 
 def _nobody_can_be_asked(plans: tuple[Plan, ...], services: Services) -> RouterError:
