@@ -147,6 +147,7 @@ def show(error: RouterError, request_id: str | None = None, name: Endpoint = "ch
         headers["Retry-After"] = str(max(1, ceil(error.retry_after_s - 1e-6)))  # up, so that it is true
     if request_id is not None:
         headers["x-farebox-request-id"] = request_id
+        headers["request-id" if name == "messages" else "x-request-id"] = request_id  # where SDKs look for it
     return web.Response(status=error.status, body=show_error(name, error, request_id), headers=headers)
 
 
