@@ -78,9 +78,8 @@ class Compiler:
             self.unread = True
             named = {show_key(key): (key, place) for key, place in places}
             for problem in error.problems:
-                if problem.key in named and problem.line is None:  # a place that is not there stands in this file
-                    key, place = named[problem.key]
-                    self.problem(key, f"{place}: {problem.message}")
+                if problem.line is None and (told := named.get(problem.key)):  # a place that is not there is told here
+                    self.problem(told[0], f"{told[1]}: {problem.message}")
                 else:
                     self.problems.append(problem)
 
