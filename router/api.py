@@ -15,8 +15,8 @@ from router.app import Farebox
 from router.auth import identify
 from router.clock import Clock
 from router.core import jsonio
-from router.core.catalog import Caller, Endpoint
-from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, Overloaded, RouterError, SlowClient
+from router.core.catalog import Caller, Catalog, Endpoint
+from router.core.errors import InvalidRequest, NoSuchModel, NoSuchPath, NotAllowed, Overloaded, RouterError, SlowClient
 from router.dialects import anthropic, openai, show_error
 from router.pipeline import Inbound, count, serve
 from router.relay import ClientLeft, Reply
@@ -187,6 +187,7 @@ def refusal(error: RouterError, request_id: str | None = None, name: Endpoint = 
         headers["Retry-After"] = str(max(1, ceil(error.retry_after_s - 1e-6)))  # up, so that it is true
     if request_id is not None:
         headers["x-farebox-request-id"] = request_id
+        headers["request-id" if name == "messages" else "x-request-id"] = request_id  # where SDKs look for it
     return Refusal(error.status, show_error(name, error, request_id), headers)
 
 
@@ -221,26 +222,36 @@ async def model(request: web.Request) -> web.Response:
     try:
         caller = _caller(request)
         farebox = request.app[FAREBOX]
-        if name not in farebox.snapshot.catalog.allowed(caller):
-            raise NoSuchModel(f"no route or model {name!r} for this key", param="model")
+        _look_up(name, caller, farebox.snapshot.catalog)
     except RouterError as error:
         return show(error, None, _spoken(request))
     return json(openai.show_model(name, farebox.snapshot.loaded_at))
 
 
+def _look_up(name: str, caller: Caller, catalog: Catalog) -> None:
+    """Raises `NoSuchModel` for what a key may not name, as if it were not there."""
+    try:
+        catalog.route(name, caller)
+    except NotAllowed:
+        told = f"no route or model {name!r} for this key, which may use {catalog.names(caller)}"
+        raise NoSuchModel(told, param="model") from None
+
+
 async def count_tokens(request: web.Request) -> web.Response:
     """What a message's prompt comes to, as Farebox itself counts it for the cheapest model that could serve it."""
     farebox = request.app[FAREBOX]
+    request_id = new_request_id(farebox.clock.now())
     try:
         caller = _caller(request)
         with farebox.room.enter(farebox.snapshot.settings.server) as seat:
             raw = await _body(farebox, request, seat)
             tokens = await count(raw, request.headers, caller, farebox.snapshot, farebox.services)
     except RouterError as error:
-        return show(error, None, "messages")
+        return show(error, request_id, "messages")
     except ClientLeft:
         return web.Response(status=499)
-    return json(anthropic.show_count(tokens))
+    headers = {**JSON, "x-farebox-request-id": request_id}
+    return web.Response(body=jsonio.dumps(anthropic.show_count(tokens)), headers=headers)
 
 
 async def live(_: web.Request) -> web.Response:

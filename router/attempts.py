@@ -85,6 +85,8 @@ class Attempts:
                 return
             failed.extend(one.tally for one in tried)
             turn = next((one.following for one in tried if one.following.plans), tried[0].following)
+            if turn.plans:
+                ticket = _because(ticket, "; ".join(map(_how_it_failed, (one.tally for one in tried))))
             if turn.plans and turn.plans[0].model is not failed[-1].plan.model:
                 services.on_fallback(route.name, failed[-1].plan.model.name, turn.plans[0].model.name)
         raise _every_attempt_failed(failed, services)
@@ -169,6 +171,11 @@ def _because(ticket: Ticket, why: str) -> Ticket:
     return replace(ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {why}"))
 
 
+def _how_it_failed(tally: Tally) -> str:
+    """In few words: a reason is a header and a column."""
+    return f"{tally.plan.model.name} failed: {tally.failure.fault if tally.failure else Fault.SERVER}"
+
+
 def _nobody_can_be_asked(plans: tuple[Plan, ...], services: Services) -> RouterError:
     unwell = {plan.model.name: services.turns.look(plan) for plan in plans}
     told = "; ".join(f"{name}: {found or 'others were faster'}" for name, found in unwell.items())
@@ -221,7 +228,7 @@ def _every_attempt_failed(failed: list[Tally], services: Services) -> RouterErro
     last = failures[-1]
     if last.fault in CALLERS_FAULT:
         kind = {Fault.CONTEXT_TOO_LONG: ContextTooLong, Fault.CONTENT_FILTERED: ContentFiltered}
-        return kind.get(last.fault, InvalidRequest)(last.message, details=_told(failed))
+        return kind.get(last.fault, InvalidRequest)(last.message, param=last.param, details=_told(failed))
     named = "; ".join(
         f"{tally.plan.model.name} ({tally.plan.model.vendor}): {failure}"
         for tally, failure in zip(failed, failures, strict=True)

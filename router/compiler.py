@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from router import vendors
 from router.core.alerts import Target
@@ -17,7 +17,6 @@ from router.core.catalog import (
     UNLIMITED,
     Access,
     Caller,
-    DialectName,
     Hedging,
     Model,
     Quirks,
@@ -31,7 +30,6 @@ from router.core.catalog import (
 from router.core.entry import SHADOW
 from router.core.limits import Budget, micros
 from router.core.prices import Timeline
-from router.core.tokens import OPENAI, Counting
 from router.dialects import DIALECTS
 from router.dialects.sent import is_formed
 from router.pricebook import BookModel, PriceBook, free_timeline, read_books, timelines
@@ -39,7 +37,7 @@ from router.priceentry import Place, PriceSettings
 from router.promised import Promised, read_certified, read_promised
 from router.routesettings import BudgetSettings, CascadeSettings, CheckerSettings, ShadowSettings
 from router.settings import ModelSettings, Settings
-from router.yamlfile import BadConfiguration, Key, Problem, YamlFile
+from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, show_key
 
 
 def caller_of(
@@ -58,6 +56,7 @@ class Compiler:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     book: PriceBook = field(default_factory=PriceBook)
+    unread: bool = False  # the books could not be read: what they would say is not missed
     all_budgets: list[Budget] = field(default_factory=list)
     used_currencies: dict[str, Key] = field(default_factory=dict)
     sold: dict[tuple[str, str], Mapping[str, Timeline]] = field(default_factory=dict)
@@ -76,7 +75,13 @@ class Compiler:
         try:
             self.book = read_books(places, {model.vendor for model in self.settings.models.values()})
         except BadConfiguration as error:
-            self.problems += error.problems
+            self.unread = True
+            named = {show_key(key): (key, place) for key, place in places}
+            for problem in error.problems:
+                if problem.line is None and (told := named.get(problem.key)):  # a place that is not there is told here
+                    self.problem(told[0], f"{told[1]}: {problem.message}")
+                else:
+                    self.problems.append(problem)
 
     # Vendors and models
 
@@ -94,7 +99,7 @@ class Compiler:
             currency = told.currency or self.settings.currency
             known = Vendor(name, told.base_url or "", currency, told.dialect, quirks)
         else:
-            known = _speaking(known, told.dialect, told.base_url)
+            known = vendors.speaking(known, told.dialect, told.base_url)
         if told.currency and told.currency != known.currency:
             known = replace(known, currency=told.currency)
         url = told.base_url or (_mocked(self.mock_url, known) if self.mock_url else known.base_url)
@@ -132,6 +137,8 @@ class Compiler:
         wire_name = told.name or name
         known = self.book.find(told.vendor, told.priced_as or wire_name)
         tier = told.tier or (known.tier if known else None)
+        if tier is None and self.unread:
+            return None
         if tier is None:
             self.problem(key, "its tier is not known; set `tier` to free, cheap, mid or flagship")
             return None
@@ -152,7 +159,7 @@ class Compiler:
             max_output=told.max_output or (known.max_output if known else None),
             lacks=frozenset(told.lacks) if told.lacks is not None else known.lacks if known else frozenset(),
             kind=told.kind or (known.kind if known else "chat"),
-            counting=_counting(access.vendor, told.priced_as or wire_name),
+            counting=vendors.counting(access.vendor, told.priced_as or wire_name),
             limits=told.limits.compiled,
             others=self._sold(told.vendor, timeline.prices[0].currency) if told.price is None else {},
         )
@@ -176,6 +183,8 @@ class Compiler:
                 self.problem((*key, "price"), "is in more than one currency")
             return next(iter(found.values()), None)
         shown = f"{told.vendor}/{told.priced_as or told.name or name}"
+        if known is None and self.unread:
+            return None
         if known is None:
             self.problem(key, f"no price book has {shown}; give it a `price`, a `priced_as`, or say `price: free`")
             return None
@@ -256,7 +265,7 @@ class Compiler:
         key = ("routes", route, "shadow")
         budget = self.budget(told.budget, f"{SHADOW}/{route}", (*key, "budget"))
         checker = self._checker(told.checker, (*key, "checker"))
-        return None if budget is None or checker is None else Shadowing(told.rate, budget, checker, told.concurrent)
+        return None if checker is None else Shadowing(told.rate, budget, checker, told.concurrent)
 
     def _named(self, names: Sequence[str], models: Mapping[str, Model], key: Key) -> list[Model]:
         for i, name in enumerate(names):
@@ -325,27 +334,21 @@ class Compiler:
     def budgets(self, told: Sequence[BudgetSettings], owner: str, key: Key) -> tuple[Budget, ...]:
         out: list[Budget] = []
         for i, budget in enumerate(told):
-            if (made := self.budget(budget, owner, (*key, i))) is None:
-                continue
+            made = self.budget(budget, owner, (*key, i))
             if made.account in {other.account for other in out}:
                 self.problem((*key, i), "a second budget for the same window and currency; keep the lower one")
             out.append(made)
         return tuple(out)
 
-    def budget(self, told: BudgetSettings, owner: str, key: Key) -> Budget | None:
+    def budget(self, told: BudgetSettings, owner: str, key: Key) -> Budget:
         currency = told.currency or self.settings.currency
         self.used_currencies.setdefault(currency, key)
-        try:
-            zone = ZoneInfo(told.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            self.problem((*key, "timezone"), f"{told.timezone!r} is not a time zone")
-            return None
         made = Budget(
             owner=owner,
             limit=told.limit,
             currency=currency,
             per=told.per,
-            zone=zone,
+            zone=ZoneInfo(told.timezone),
             zone_name=told.timezone,
             soft=None if told.soft is None else int(told.limit * told.soft),
             on_soft=told.on_soft,
@@ -377,24 +380,6 @@ class Compiler:
                 self.problem(key, f"is in {currency}, which has no entry in `exchange_rates`")
 
 
-def _speaking(vendor: Vendor, dialect: DialectName | None, base_url: str | None) -> Vendor:
-    """A vendor in the dialect that was configured, or in the one whose address was: its own by default."""
-    for wire in vendor.also:
-        if wire.dialect == dialect or (dialect is None and base_url and base_url.rstrip("/").endswith(wire.tail)):
-            return replace(vendor, dialect=wire.dialect, base_url=wire.base_url, quirks=wire.quirks)
-    if dialect is None or dialect == vendor.dialect:
-        return vendor
-    return replace(vendor, dialect=dialect, quirks=Quirks(), endpoints=frozenset())
-
-
 def _mocked(mock_url: str, vendor: Vendor) -> str:
     """Where the mock of a vendor is: OpenAI's wires under /v1, others where their own paths begin."""
     return f"{mock_url}/{vendor.name}{'/v1' if vendor.dialect in {'openai', 'responses'} else ''}"
-
-
-def _counting(vendor: Vendor, name: str) -> Counting:
-    """How a model of this name counts: exactly, where its vocabulary is known, else as its vendor's default says."""
-    matches = [(len(prefix), encoding) for prefix, encoding in vendor.exact_models if name.startswith(prefix)]
-    if not matches:
-        return vendor.counting
-    return replace(OPENAI, encoding=max(matches)[1])

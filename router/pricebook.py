@@ -17,7 +17,7 @@ from router.core.limits import micros
 from router.core.prices import Price, Rates, Timeline
 from router.priceentry import Place, PriceSettings, Strict, instant, zone
 from router.resources import config_folder
-from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
+from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load, show_key
 
 
 class AliasSettings(Strict):
@@ -163,7 +163,7 @@ def _files(place: Path, key: Key) -> list[Path]:
             return [place]
     except OSError as error:  # a name that is too long, a folder that may not be read
         told = error.strerror or told
-    raise BadConfiguration([Problem(str(place), None, ".".join(map(str, key)), told)])
+    raise BadConfiguration([Problem(str(place), None, show_key(key), told)])
 
 
 def _add(book: PriceBook, file: YamlFile) -> None:
@@ -300,12 +300,14 @@ def problems_of(error: ValidationError, file: YamlFile) -> list[Problem]:
 
 
 def _key_of(location: Key, file: YamlFile, *, missing: bool) -> Key:
-    """A location without the names of union members that pydantic puts into it, which are no keys of the file."""
+    """A location without the names of union members that pydantic puts into it, which are no keys of the file. What is
+    missing is no key of it either, and is named all the same.
+    """
     key: Key = ()
     for part in location:
         if (*key, part) in file.lines:
             key = (*key, part)
-    return location if missing and key != location else key
+    return (*key, location[-1]) if missing and key != location else key
 
 
 def now_micros() -> int:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from router import calendars
 from router.core.limits import micros
@@ -162,6 +162,13 @@ class RatesSettings(Strict):
     per_request: Amount | None = None
     per_search: Amount | None = None
     per_image: Amount | None = None
+
+    @field_validator(*NAMES.values())
+    @classmethod
+    def _is_an_amount(cls, value: Amount | None, info: ValidationInfo) -> Amount | None:
+        if value is not None:
+            scaled(value, PLACES) if info.field_name in EACH else price_pico(value)
+        return value
 
     @model_validator(mode="after")
     def _amounts_are_plausible(self) -> "RatesSettings":

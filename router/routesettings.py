@@ -4,14 +4,22 @@ import importlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from router.core.cascade import Function, Webhook, scored_by
 from router.core.catalog import CacheRule, Tier
 from router.core.checks import EVERY, Check
 from router.core.limits import Period
 from router.fields import Currency, Money, Quality, Seconds, Size
-from router.priceentry import Strict
+from router.priceentry import Strict, zone
+
+
+def _is_a_zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_is_a_zone)]
 
 
 class HedgeSettings(Strict):
@@ -85,7 +93,7 @@ class BudgetSettings(Strict):
     limit: Money
     currency: Currency | None = None
     per: Period
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     on_exceed: Literal["refuse", "allow"] = "refuse"
     soft: float | None = Field(default=None, gt=0, lt=1)
     on_soft: Literal["cheap"] = "cheap"

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from router.alertsettings import AlertSettings
 from router.core.catalog import UNLIMITED, DialectName, RateLimits, Tier
@@ -97,12 +106,33 @@ class VendorSettings(Strict):
         return tuple(key.get_secret_value() for key in found if key is not None and key.get_secret_value())
 
 
+def _form_of_price(value: Any) -> str | None:
+    """Which form a price has, so that only what is wrong with that form is told."""
+    if isinstance(value, list):
+        return "entries"
+    if isinstance(value, dict | PriceSettings):
+        return "entry"
+    return "free" if value == "free" else None
+
+
+PriceOf = Annotated[
+    Annotated[PriceSettings, Tag("entry")]
+    | Annotated[list[PriceSettings], Tag("entries")]
+    | Annotated[Literal["free"], Tag("free")],
+    Discriminator(
+        _form_of_price,
+        custom_error_type="price",
+        custom_error_message="a price is {currency, input, output}, a list of these, or `free`",
+    ),
+]
+
+
 class ModelSettings(Strict):
     vendor: str
     name: str | None = None
     tier: Tier | None = None
     quality: Quality | None = None
-    price: PriceSettings | list[PriceSettings] | Literal["free"] | None = None
+    price: PriceOf | None = None
     priced_as: str | None = None
     context_window: int | None = Field(default=None, gt=0)
     max_output: int | None = Field(default=None, gt=0)

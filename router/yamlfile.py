@@ -82,6 +82,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> YamlFile:
         mark = getattr(error, "problem_mark", None)
         message = f"not valid YAML: {getattr(error, 'problem', None) or error}"
         raise BadConfiguration([Problem(str(path), mark and mark.line + 1, "", message)]) from None
+    except RecursionError:
+        raise BadConfiguration([Problem(str(path), None, "", "is nested too deeply, or holds itself")]) from None
     finally:
         loader.dispose()
     return YamlFile(str(path), data, reader.lines, tuple(reader.problems))
@@ -102,7 +104,9 @@ class _Reader:
             loader.flatten_mapping(node)
             out: dict[Any, Any] = {}
             for name_node, value_node in node.value:
-                name = loader.construct_object(name_node, deep=True)
+                name = self._made(loader, name_node, key)
+                if isinstance(name, list | dict | set):
+                    name = str(name)
                 at = (*key, name if isinstance(name, str | int) else str(name))
                 if name in out and name_node.start_mark.line + 1 != self.lines.get(at):
                     self.problems.append(
@@ -115,7 +119,16 @@ class _Reader:
             return [self.value(loader, child, (*key, i)) for i, child in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and "${" in node.value:
             return self._scalar(loader, node, key)
-        return loader.construct_object(node, deep=True)
+        return self._made(loader, node, key)
+
+    def _made(self, loader: Any, node: yaml.Node, key: Key) -> Any:
+        """What a scalar says; what looks like a date or a number and is none is a problem, and None."""
+        try:
+            return loader.construct_object(node, deep=True)
+        except ValueError as error:  # 2024-13-01, or a number of thousands of digits
+            line = node.start_mark.line + 1
+            self.problems.append(Problem(self._name, line, show_key(key), f"not a value of YAML: {error}"))
+            return None
 
     def _scalar(self, loader: Any, node: yaml.ScalarNode, key: Key) -> Any:
         line = node.start_mark.line + 1
@@ -134,4 +147,4 @@ class _Reader:
         if node.style in {"'", '"', "|", ">"}:
             return text
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # an unquoted ${PORT} is a number if it says one
-        return loader.construct_object(yaml.ScalarNode(tag, text, node.start_mark, node.end_mark), deep=True)
+        return self._made(loader, yaml.ScalarNode(tag, text, node.start_mark, node.end_mark), key)

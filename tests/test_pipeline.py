@@ -212,6 +212,14 @@ async def test_a_vendor_that_fails_is_followed_by_the_next_candidate_and_both_ar
     assert talk.fallbacks == [("auto", "small", "large")]
 
 
+async def test_who_is_asked_after_a_failure_says_why(plain):
+    talk = Conversation(plain, error(500), answer(10, 5))
+    reply = await talk.ask()
+    first, second = [e.attempt.reason for e in talk.ledger.closed]
+    assert "failed" not in first
+    assert second == reply.headers["x-farebox-reason"] == f"{first}; small failed: server"
+
+
 async def test_an_error_inside_a_200_is_a_failure_too(plain):
     broken = jsonio.dumps({"error": {"message": "oops", "type": "server_error"}})
     talk = Conversation(plain, broken, [event({"error": {"message": "oops"}})])

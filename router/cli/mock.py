@@ -13,7 +13,7 @@ import click
     "--pace", default=1.0, show_default=True, type=click.FloatRange(0), help="Speed of answers: 0 is at once."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the answers.")
-@click.option("--config", hidden=True, help="Accepted as by every command; mock vendors need none.")
+@click.option("--config", metavar="FILE", help="Accepted as by every command; mock vendors need none.")
 def command(host: str, port: int, pace: float, seed: int, config: str | None) -> None:  # noqa: ARG001 (see its help)
     """Run the mock vendors alone, each on its own wire under /VENDOR/v1. How to steer them is on their page, at /."""
     with contextlib.suppress(KeyboardInterrupt):

@@ -42,6 +42,7 @@ class Failure:
     retry_after_s: float | None = None
     models_own: bool = False
     """Whether it is only that this model cannot do what was asked, and another may."""
+    param: str | None = None  # the field of the request that the vendor names
 
     def without(self, secret: str) -> "Failure":
         """The same without a secret: some vendors repeat the credential that they do not accept."""

@@ -58,7 +58,8 @@ def failure_of(told: Any, status: int, headers: Mapping[str, str], quirks: Quirk
     fault = classify(code, kind, message, status, quirks, FAULTS, PHRASES)
     name = None if code is None else str(code)
     own = fault is Fault.BAD_REQUEST and name in OF_THE_MODEL
-    return Failure(fault, str(message) if message else "no message", status, name, wait(headers), own)
+    shown = str(message) if message else "no message"
+    return Failure(fault, shown, status, name, wait(headers), own, _param(told))
 
 
 def finish_failure(reply: Mapping[str, Any], quirks: Quirks) -> Failure | None:
@@ -113,6 +114,13 @@ def _said(told: Mapping[str, Any], status: int) -> tuple[Any, Any, Any] | None:
     if failed and (message := told.get("message") or told.get("detail")):
         return told.get("code"), told.get("type"), _words(message)
     return None
+
+
+def _param(told: Mapping[str, Any]) -> str | None:
+    """The field that an error is about, if it names one."""
+    found = told.get("error")
+    param = (found if isinstance(found, dict) else told).get("param")
+    return param if isinstance(param, str) and param else None
 
 
 def _words(message: Any) -> str:

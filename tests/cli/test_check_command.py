@@ -132,3 +132,61 @@ def test_what_is_wrong_in_itself_does_not_hide_what_does_not_fit(check):
         (14, "teams.search.limits.concurrent"),
         (15, "teams.search.routes[1]"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        pytest.param("exchange_rates: {CNY: [{from: 2024-13-01, rate: 1}]}", "exchange_rates.CNY[0].from", id="date"),
+        pytest.param("server: {port: " + "9" * 5000 + "}", "server.port", id="digits"),
+        pytest.param("server: {port: !!int abc}", "server.port", id="tag"),
+    ],
+)
+def test_a_value_that_yaml_cannot_hold_is_a_problem_at_its_key(check, text, place):
+    found = check(written(more=text))
+    assert [(line, key) for line, key, _ in found] == [(13, place)]
+
+
+def test_a_date_that_is_none_does_not_hide_other_problems(check):
+    found = check(written(more="exchange_rates: {CNY: [{from: 2024-02-30, rate: 1}]}\nrouter: {}"))
+    assert [key for _, key, _ in found] == ["exchange_rates.CNY[0].from", "router"]
+
+
+@pytest.mark.parametrize("text", ["? [a, b]\n: 1", "? {a: b}\n: 1", "2024-13-01: 1"])
+def test_a_key_that_is_no_word_is_a_problem(run, config, text):
+    config.write_text(text)
+    assert f"{config}:1: " in run("check", config, code=1).stderr
+
+
+@pytest.mark.parametrize("text", ["a: &all [*all]", "a: " + "[" * 2000 + "]" * 2000], ids=["holds itself", "deep"])
+def test_what_has_no_end_is_a_problem(run, config, text):
+    config.write_text(text)
+    assert run("check", config, code=1).stderr.startswith(f"{config}: is nested too deeply, or holds itself\n")
+
+
+@pytest.mark.parametrize(
+    ("price", "problems"),
+    [
+        ("{currency: USD, input: -1, output: abc}", {"price.input": "negative", "price.output": "not a decimal"}),
+        ("{input: 1, output: 2}", {"price.currency": "required"}),
+        ("{currency: USD, input: 1, outpt: 2}", {"price.outpt": "not a known key"}),
+        ("[{currency: USD, input: 1, output: .nan}]", {"price[0].output": "not a finite number"}),
+        ("5", {"price": "a list of these, or `free`"}),
+    ],
+)
+def test_of_a_price_each_amount_that_is_wrong_is_named(check, price, problems):
+    found = check(written(models=f"  other: {{vendor: openai, tier: cheap, price: {price}}}"))
+    assert [(line, key) for line, key, _ in found] == [(6, f"models.other.{place}") for place in problems]
+    for (_, _, message), part in zip(found, problems.values(), strict=True):
+        assert part in message
+
+
+def test_a_budget_is_told_its_time_zone_beside_what_else_is_wrong_with_it(check):
+    found = check(written(budget="{limit: -5, per: day, timezone: Mars/Base}"))
+    assert [key for _, key, _ in found] == ["teams.search.budgets[0].limit", "teams.search.budgets[0].timezone"]
+
+
+def test_a_price_book_that_is_not_there_is_named_where_it_is_asked_for_and_nothing_follows_from_it(check):
+    [(line, key, message)] = check("prices: [builtin, ./mine]\n" + written())
+    assert (line, key) == (1, "prices[1]")
+    assert message.endswith("/mine: no such file or folder")

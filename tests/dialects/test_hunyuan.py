@@ -167,6 +167,14 @@ async def test_a_plain_answer_is_read_too_and_cached_tokens_may_be_a_string(tmp_
     assert (message["content"], told["prompt_tokens_details"]["cached_tokens"]) == ("可以。", 16)
 
 
+async def test_a_plain_answer_is_told_once_to_a_client_of_the_responses_wire(tmp_path):
+    choice = {"Index": 0, "FinishReason": "stop", "Message": {"Role": "assistant", "Content": "可以。"}}
+    talk = hunyuan(tmp_path, jsonio.dumps({"Response": {"Choices": [choice], "Id": "h1", **usage(30, 2)}}))
+    reply = await talk.ask(endpoint="responses")
+    (item,) = jsonio.loads(reply.body)["output"]
+    assert [part["text"] for part in item["content"]] == ["可以。"]
+
+
 async def test_a_stream_is_turned(tmp_path):
     thought = [delta("", written=1, ReasoningContent="Hm.")]
     talk = hunyuan(tmp_path, [*thought, *streamed("It is ", "sunny.")])

@@ -85,6 +85,15 @@ async def test_what_one_model_does_not_support_is_asked_of_the_next(talking_to, 
         await talk.ask(temperature=0.2)
 
 
+@pytest.mark.parametrize("told", ["temperature", None])
+async def test_the_field_that_a_vendor_finds_wrong_is_named(talking_to, told):
+    error = {"message": "is wrong", "type": "invalid_request_error", "code": "invalid_value", "param": told}
+    talk = talking_to("openai", (400, jsonio.dumps({"error": error})))
+    with pytest.raises(InvalidRequest, match="is wrong") as caught:
+        await talk.ask(temperature=0.2)
+    assert caught.value.param == told
+
+
 async def test_what_is_wrong_for_everybody_is_not_asked_again(talking_to):
     talk = talking_to("openai", (400, jsonio.dumps({"error": {"message": "no", "type": "invalid_request_error"}})))
     with pytest.raises(InvalidRequest):

@@ -364,8 +364,24 @@ def test_a_model_that_is_for_others_is_not_allowed(farebox, model):
 
 
 def test_a_model_that_is_for_others_is_unknown_to_the_list(farebox):
-    refused(send(farebox, "/v1/models/gpt-4o", method="GET", key=BATCH), 404, "model_not_found", "model")
-    refused(send(farebox, "/v1/models/no-such", method="GET"), 404, "model_not_found", "model")
+    told = refused(send(farebox, "/v1/models/gpt-4o", method="GET", key=BATCH), 404, "model_not_found", "model")
+    assert told.endswith("may use bulk")
+    told = refused(send(farebox, "/v1/models/no-such", method="GET"), 404, "model_not_found", "model")
+    assert all(route in told for route in ("auto", "best", "bulk", "embeddings"))
+
+
+@pytest.mark.parametrize("name", ["auto", "gpt-4o", "openai/gpt-4o", "openai%2Fgpt-4o"])
+def test_whatever_may_be_asked_for_can_be_looked_up(farebox, name):
+    reply = send(farebox, f"/v1/models/{name}", method="GET")
+    assert (reply.status, json.loads(reply.body)["id"]) == (200, name.replace("%2F", "/"))
+
+
+def test_a_count_of_tokens_has_the_requests_id_whatever_comes_of_it(farebox):
+    path, headers = "/v1/messages/count_tokens", {"anthropic-version": "2023-06-01"}
+    counted = send(farebox, path, body=chat(), headers=headers)
+    assert (counted.status, counted.headers["x-farebox-request-id"][:3]) == (200, "fb-")
+    failed = send(farebox, path, body=chat(model="no-such"), headers=headers)
+    assert json.loads(failed.body)["request_id"] == failed.headers["x-farebox-request-id"]
 
 
 def test_an_embedding_model_does_not_chat(farebox):

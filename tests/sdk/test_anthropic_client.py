@@ -305,6 +305,13 @@ def test_an_agents_turn_is_answered_by_any_vendor(client, model):
     assert counted.input_tokens > 4000
 
 
+def test_an_errors_request_id_is_where_the_client_looks_for_it(client):
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.messages.create(model="no-such", max_tokens=5, messages=say("hi"))
+    assert caught.value.request_id == caught.value.body["request_id"]
+    assert caught.value.request_id == caught.value.response.headers["x-farebox-request-id"]
+
+
 def test_what_is_no_endpoint_is_not_found_in_anthropics_words(client, farebox):
     request = {"custom_id": "a", "params": {"model": "auto", "max_tokens": 5, "messages": say("hi")}}
     for ask in (

@@ -508,7 +508,9 @@ def test_what_is_for_others_is_a_permission_denied_error(client):
 
 
 def test_an_unknown_model_is_a_not_found_error(client):
-    assert "auto" in error(client, openai.NotFoundError, 404, "model_not_found", model="no-such").message
+    unknown = error(client, openai.NotFoundError, 404, "model_not_found", model="no-such")
+    assert "auto" in unknown.message
+    assert unknown.request_id == unknown.response.headers["x-farebox-request-id"]
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("no-such")
 
