@@ -52,10 +52,17 @@ class Calibrator:
     def __init__(self) -> None:
         self._taught: dict[tuple[str, str], _Taught] = {}
         self._learnt: dict[tuple[str, str, bool, bool], Learnt] = {}
+        self._of_vendors: dict[tuple[str, bool, bool], Learnt] = {}  # by whichever of its models has answered last
 
     def learnt(self, model: Model, cjk: bool, tools: bool) -> Learnt | None:  # noqa: FBT001 (the kinds of text there are)
-        """What is known of a model's count for one kind of request; None before its first answer."""
-        return self._learnt.get((model.vendor, model.wire_name, cjk, tools))
+        """What is known of a model's count for one kind of request. Before its first answer, and where its vocabulary is not
+        known, that of its vendor's other models is believed of it: else a model would look cheap for not having billed yet
+        what the others have. None if nothing is known of those either.
+        """
+        own = self._learnt.get((model.vendor, model.wire_name, cjk, tools))
+        if own is not None or model.counting.exact:
+            return own
+        return self._of_vendors.get((model.vendor, cjk, tools))
 
     def kinds(self, model: Model) -> Iterator[tuple[bool, bool, Learnt]]:
         """(CJK?, tools?, what was learnt) for each kind of request that a model has answered."""
@@ -86,6 +93,8 @@ class Calibrator:
         over, under = taught.over.reach(), taught.under.reach()
         for kind, fit in taught.fits.items():
             self._learnt[*name, *kind] = fit.learnt(over, under)
+        newest = taught.fits[sample.cjk, sample.tools]
+        self._of_vendors[model.vendor, sample.cjk, sample.tools] = newest.learnt(None, None)
 
 
 class _Taught:

@@ -225,7 +225,13 @@ def test_models_are_known_by_vendor_and_by_the_vendors_own_name_for_them():
     """Two configured names for one model share what is learnt; a reload, which makes the models anew, loses nothing."""
     calibrator, _ = play(requests(1, 100))
     assert calibrator.learnt(replace(model(), name="another name"), False, False) is not None
-    assert calibrator.learnt(model("another"), False, False) is None
+    own = calibrator.learnt(model(), False, False)
+    kin = calibrator.learnt(model("another"), False, False)
+    assert own.over is not None and kin == Learnt(own.factor, own.hidden)  # believed, but without a bound
+    there = model("another").access
+    elsewhere = replace(there, vendor=replace(there.vendor, name="elsewhere"))
+    assert calibrator.learnt(replace(model("another"), access=elsewhere), False, False) is None
+    assert calibrator.learnt(replace(model("another"), counting=OPENAI), False, False) is None  # it can be counted
 
 
 # Bounds that need no learning
@@ -292,6 +298,14 @@ async def test_holds_shrink_as_answers_come_and_no_cap_is_passed(tmp_path):
     assert held[-1] < 0.9 * max(held)
     assert all(attempt.prompt_high >= 484 for attempt in talk.ledger.opened[40:])
     assert max(e.cost for e in talk.ledger.closed[40:]) <= min(held[40:])
+
+
+async def test_a_model_that_has_not_billed_yet_does_not_look_cheap_for_it(tmp_path):
+    """A vendor that bills fifty times what the text comes to, which its dear model would too."""
+    talk = Conversation(snapshot_of(tmp_path), *[answer(5000, 5) for _ in range(40)])
+    for _ in range(40):
+        await talk.ask()
+    assert {sent["model"] for sent in talk.sent} == {"small"}
 
 
 async def test_metrics_tell_how_good_the_estimates_are(tmp_path):
