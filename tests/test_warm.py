@@ -149,6 +149,22 @@ def prompt(row):
     return sum(row[leaf] or 0 for leaf in ("input_fresh", "cache_read", "cache_write_5m"))
 
 
+def predicted(without, begins, length):
+    """The bill of conversations of so many turns with breakpoints from one request on: each turn reads what the one before it
+    was, and writes what is new.
+    """
+    out = before = 0
+    for i, row in enumerate(without):
+        whole, words = prompt(row), row["output_text"] * NANO["output_text"]
+        if i < begins:
+            out += whole * NANO["input_fresh"] + words
+        else:
+            kept = 0 if i % length == 0 or i == begins else before
+            out += kept * NANO["cache_read"] + (whole - kept) * NANO["cache_write_5m"] + words
+        before = whole
+    return out
+
+
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 async def test_the_bill_of_conversations_falls_as_predicted(running, tmp_path, path):
     requests = list(trace(4, 8, path))
@@ -157,19 +173,10 @@ async def test_the_bill_of_conversations_falls_as_predicted(running, tmp_path, p
     assert all(not row["cache_read"] and not row["cache_write_5m"] for row in without)
     begins = next(i for i, row in enumerate(marked) if row["cache_write_5m"])
     assert begins == 4  # so many turns of the first conversation have come again by then
-    predicted = before = 0
-    for i, row in enumerate(without):
-        whole, words = prompt(row), row["output_text"] * NANO["output_text"]
-        if i < begins:
-            predicted += whole * NANO["input_fresh"] + words
-        else:
-            kept = 0 if i % 8 == 0 or i == begins else before
-            predicted += kept * NANO["cache_read"] + (whole - kept) * NANO["cache_write_5m"] + words
-        before = whole
     assert [prompt(row) for row in marked] == [prompt(row) for row in without]
-    assert bill(marked) == predicted
+    assert bill(marked) == predicted(without, begins, 8)
     print(f"{bill(without)} nano-units without breakpoints, {bill(marked)} with: {bill(marked) / bill(without):.3f}")
-    assert predicted < 0.45 * bill(without)
+    assert bill(marked) < 0.45 * bill(without)
 
 
 async def test_the_bill_of_a_recorded_conversation_falls_as_predicted(running, tmp_path):
@@ -178,16 +185,7 @@ async def test_the_bill_of_a_recorded_conversation_falls_as_predicted(running, t
     without = await replayed(running, tmp_path / "off", requests, "/v1/messages", breakpoints=False)
     marked = await replayed(running, tmp_path / "on", requests, "/v1/messages")
     begins = next(i for i, row in enumerate(marked) if row["cache_write_5m"])
-    predicted = before = 0
-    for i, row in enumerate(without):
-        whole, words = prompt(row), row["output_text"] * NANO["output_text"]
-        if i < begins:
-            predicted += whole * NANO["input_fresh"] + words
-        else:
-            kept = 0 if i == begins else before
-            predicted += kept * NANO["cache_read"] + (whole - kept) * NANO["cache_write_5m"] + words
-        before = whole
-    assert bill(marked) == predicted
+    assert bill(marked) == predicted(without, begins, len(requests))
     print(f"{bill(without)} nano-units without breakpoints, {bill(marked)} with: {bill(marked) / bill(without):.3f}")
     assert bill(marked) < 0.8 * bill(without)
 
