@@ -77,7 +77,7 @@ async def test_a_model_that_does_not_read_what_it_should_have_is_believed_less_e
     for n in range(6):
         await conversation.ask(messages=turns(n))
         conversation.clock.push(60)
-    assert [sent["model"] for sent in conversation.sent] == ["near", "far", "far", "far", "far", "far", "near"]
+    assert [sent["model"] for sent in conversation.sent] == ["near", "far", "far", "far", "far", "near", "near"]
 
 
 async def test_a_short_prompt_is_in_nobodys_cache(tmp_path):
