@@ -142,13 +142,11 @@ def _told(name: str, kept: Kept | None, attempts: Sequence[dict[str, Any]], curr
     if kept is None:
         first = attempts[0]
         at = micros(datetime.fromisoformat(first["at"]))
-        return Recent(name, at, first["team"], first["route"], first["model"], first["reason"], **ended)
+        return Recent(name, at, first["team"], first["route"], first["model"], attempts[-1]["reason"], **ended)
     decision = kept.decision
     told = explain(decision, currency)
     candidates = [
         Considered(one["model"], one["place"], one["expected_cost"], one["lost"] or "") for one in told["candidates"]
     ]
-    chosen = told["chosen"] or "–"
-    return Recent(
-        name, decision.at, kept.team, decision.route.name, chosen, decision.reason, candidates=candidates, **ended
-    )
+    chosen, reason = told["chosen"] or "–", attempts[-1]["reason"] if attempts else decision.reason
+    return Recent(name, decision.at, kept.team, decision.route.name, chosen, reason, candidates=candidates, **ended)

@@ -5,6 +5,7 @@ word stays as it is. Names, amounts and the shares of a promise stay as well.
 """
 
 import re
+from collections.abc import Mapping
 
 SAID: tuple[tuple[str, str], ...] = (
     # Who was chosen
@@ -26,6 +27,7 @@ SAID: tuple[tuple[str, str], ...] = (
     (r"cascade: (\S+) is tried first", r"级联：先试 \1"),
     (r"(\S+) had not begun after (\S+) s", r"\1 在 \2 秒后仍未开始应答"),
     (r"escalated from (\S+): (?P<told>.+)", r"从 \1 升级：{told}"),
+    (r"(\S+) failed: (?P<told>\S+)", r"\1 失败：{told}"),
     # Why a cheap answer would not do
     (r"it has no room now", "现在没有余量"),
     (r"its answer cannot be read", "无法读取其回答"),
@@ -78,20 +80,23 @@ _PATTERNS = tuple((re.compile(pattern), here) for pattern, here in SAID)
 
 # Where a reason goes on. What a vendor said may have a semicolon too, and is left together.
 _ON = re.compile(
-    r"; (?=the beginning of the prompt is in the cache|passing over |cascade: |escalated from |\S+ had not begun after )"
+    r"; (?=the beginning of the prompt is in the cache|passing over |cascade: |escalated from |\S+ had not begun after |\S+ failed: )"
 )
 
 
-def in_chinese(text: str) -> str | None:
-    """A reason or why a candidate was not tried; None where there are no words for some of it."""
-    parts = [_sentence(part) for part in _ON.split(text)]
+def in_chinese(text: str, codes: Mapping[str, str]) -> str | None:
+    """A reason or why a candidate was not tried; None where there are no words for some of it. `codes` has the words for codes
+    that may stand in it, such as that of a fault.
+    """
+    parts = [_sentence(part, codes) for part in _ON.split(text)]
     told = [part for part in parts if part is not None]
     return "；".join(told) if len(told) == len(parts) else None
 
 
-def _sentence(text: str) -> str | None:
+def _sentence(text: str, codes: Mapping[str, str]) -> str | None:
     for pattern, here in _PATTERNS:
         if found := pattern.fullmatch(text):
             told = found.groupdict().get("told")
-            return found.expand(here).replace("{told}", "" if told is None else _sentence(told) or told)
+            said = "" if told is None else codes.get(told) or _sentence(told, codes) or told
+            return found.expand(here).replace("{told}", said)
     return None

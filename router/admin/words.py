@@ -245,6 +245,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 
 _PLACES = Formatter()
+_FAULTS = {key.removeprefix("fault_"): chinese for key, (_, chinese) in WORDS.items() if key.startswith("fault_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +269,7 @@ class Words:
 
     def said(self, text: str) -> str | None:
         """What the core has said, in this language; None where there are no words for it."""
-        return in_chinese(text) if self.language == "zh" else text
+        return in_chinese(text, _FAULTS) if self.language == "zh" else text
 
     @property
     def tag(self) -> str:

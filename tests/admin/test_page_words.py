@@ -79,7 +79,7 @@ async def test_nothing_of_the_pages_own_stays_english_in_chinese(seen, look):
         body = re.sub(r"<title>.*?</title>", "", body, flags=re.DOTALL)
         texts = re.findall(r">([^<]+)<", body) + re.findall(r'(?:aria-label|data-label|data-text)="([^"]+)"', body)
         english = {word.lower() for key, (text, _) in WORDS.items() for word in re.findall(r"[A-Za-z]{4,}", text)}
-        names = {"farebox", "openai", "flagship", "free", "cheap", "batch", "search", "support"}
+        names = {"farebox", "qwen", "plus", "openai", "flagship", "free", "cheap", "batch", "search", "support"}
         for text in texts:
             assert not set(re.findall(r"[a-z]{4,}", text.lower())) & (english - names), text
 
@@ -105,7 +105,7 @@ SAYING = {
     "core/cascade.py": {"short_of"},
     "core/explore.py": {"explore"},
     "promises.py": {"judge"},
-    "attempts.py": {"run", "_second", "_cheap_first"},
+    "attempts.py": {"run", "_second", "_cheap_first", "_how_it_failed"},
     "cascade.py": {"doubt"},
     "cache.py": {"_reason"},
     "settlement.py": {"only_cheap"},
@@ -113,7 +113,7 @@ SAYING = {
 FRAGMENTS = {"its quality is not configured", "quality 0.85"}  # a sentence goes on after them
 SAMPLES = {
     "reason": ("named", "cheapest of 3"), "said": tuple(FRAGMENTS), "who": ("checker", "judge"), "why": ("it refuses",),
-    "error": ("no price is known",), "wrong": ("it says nothing",), "certificate.stated": ("95% with 95% confidence",),
+    "tally.failure.fault if tally.failure else Fault.SERVER": ("server",), "error": ("no price is known",), "wrong": ("it says nothing",), "certificate.stated": ("95% with 95% confidence",),
     "', '.join(sorted(missing))": ("tools, vision",),
     "state.budget.describe()": tuple(Budget(owner, 1, "USD", per, UTC).describe() for per in ("hour", "day", "week", "month", "quarter", "year", "total") for owner in ("*", "search", "search/app")),
     "'shorter' if ratio < 1 else 'longer'": ("shorter", "longer"),
@@ -163,7 +163,9 @@ def test_every_sentence_that_the_core_can_say_of_a_decision_has_a_translation(fi
         here = chinese.said(sentence)
         assert here and re.search(r"[\u4e00-\u9fff]", here), sentence
         bare = re.sub(
-            r"gpt-4o-mini|checker|judge|JSON|Python|tools, vision|max_cost|search(/app)?|no price is known", "", here
+            r"gpt-4o-mini|checker|judge|JSON|Python|tools, vision|max_cost|search(/app)?|no price is known",
+            "",
+            here,
         )
         assert not re.search(r"[A-Za-z]{3,}", bare), here
 
@@ -188,6 +190,7 @@ def test_a_reason_of_several_parts_is_translated_part_by_part_and_what_a_vendor_
     assert chinese.said("flagship: none is known to meet 1; escalated from small: refused: it begins as a refusal does") == (
         "旗舰：没有已知达到 1 的模型；从 small 升级：refused：开头像是拒绝"
     )  # fmt: skip
+    assert chinese.said("cheapest of 2; small failed: rate_limited") == "2 个中最便宜；small 失败：被限速"
     assert chinese.said("something else") is None
     assert chinese.said("cheapest of 2; something else") is None
     assert Words("en").said("something else") == "something else"
