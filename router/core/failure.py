@@ -46,10 +46,13 @@ class Failure:
 
     def without(self, secret: str) -> "Failure":
         """The same without a secret: some vendors repeat the credential that they do not accept."""
-        if not secret or not (secret in self.message or secret in (self.code or "")):
+        if not secret or not any(secret in (told or "") for told in (self.message, self.code, self.param)):
             return self
         return replace(
-            self, message=self.message.replace(secret, HIDDEN), code=self.code and self.code.replace(secret, HIDDEN)
+            self,
+            message=self.message.replace(secret, HIDDEN),
+            code=self.code and self.code.replace(secret, HIDDEN),
+            param=self.param and self.param.replace(secret, HIDDEN),
         )
 
     @property

@@ -333,10 +333,10 @@ def head(data):
     assert body + rest == data[end:] and len(body) == min(found.length, len(data) - end)
 
 
-ASKED = b"Host: x\r\nAuthorization: Bearer k\r\nX-Farebox-Tags: a=b\r\nContent-Length: 17\r\n\r\n"
+OUR_HEAD = b"Host: x\r\nAuthorization: Bearer k\r\nX-Farebox-Tags: a=b\r\nContent-Length: 17\r\n\r\n"
 HEADS = [
-    b"POST /v1/chat/completions HTTP/1.1\r\n" + ASKED + b'{"model": "auto"}POST /v1/responses',
-    b"POST /v1/messages HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + ASKED + b"11\r\n{}",
+    b"POST /v1/chat/completions HTTP/1.1\r\n" + OUR_HEAD + b'{"model": "auto"}POST /v1/responses',
+    b"POST /v1/messages HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + OUR_HEAD + b"11\r\n{}",
 ]
 ANSWERS = [
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n2\r\n\n\n\r\n0\r\nX: y\r\n\r\n",
