@@ -14,7 +14,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from router.api import STREAM, Refusal, respond
+from router.api import STREAM, respond
 from router.app import Farebox
 from router.clock import Clock
 from router.core.catalog import Endpoint
@@ -193,7 +193,7 @@ class Front(asyncio.Protocol):
         try:
             refusal = await respond(self._farebox, endpoint, request, reply)
             if refusal is not None:
-                await self._refuse(refusal, reply)
+                await reply.send(*refusal)
             reply.end()
         except ClientLeft:
             transport.abort()
@@ -202,9 +202,6 @@ class Front(asyncio.Protocol):
             raise
         else:
             self._done(request, reply, transport)
-
-    async def _refuse(self, refusal: Refusal, reply: FrontReply) -> None:
-        await reply.send(refusal.status, refusal.body, refusal.headers)
 
     def _done(self, request: Incoming, reply: FrontReply, transport: asyncio.Transport) -> None:
         """The answer is out; the connection is free for the next request, or ends."""

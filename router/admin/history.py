@@ -121,9 +121,8 @@ class Drawn:
     sums: Sequence[Cell]  # the whole span; `at` says nothing
     by_model: Mapping[tuple[str, int], int]  # (name, column) → cost
     by_tier: Mapping[tuple[str, int], int]
-    by_day: Mapping[
-        int, tuple[int, int, int]
-    ]  # day → what was paid, what the flagship and the one model that would do had cost
+    by_day: Mapping[int, tuple[int, int, int]]
+    """Day → what was paid, what the flagship would have cost, and the one model that would do."""
 
 
 def draw(cells: Iterable[Cell], span: Span, currency: str, passed: Drawn | None = None) -> Drawn:
