@@ -114,6 +114,18 @@ class Ledger(Recording, Protocol):
         """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""
 
 
+class Burying(Protocol):
+    """A ledger that several replicas write; see the port `Leases`."""
+
+    replica: str  # who writes, as its attempts and settlements are marked. Opening raises `Buried` where it is unknown.
+
+    async def bury(self, replica: str, *, surely: bool = False) -> list[Entry]:
+        """Close at its holds what a dead replica had left open, and let go of its leases and of itself, in one transaction:
+        the entries that were written. Nothing is done where it is not dead by the store's clock (unless the caller knows
+        that it is `surely`), and nothing where it is buried already.
+        """
+
+
 Labels = tuple[str, str, str, str, str, str, str, str]
 
 
