@@ -33,8 +33,8 @@ class Ask(NamedTuple):
     start: int
     limit: int
     keep: int  # what it counts on already, which is not taken from it
-    need: int  # what is of use to it at least; where it gets less, others are asked to give back
-    want: int  # what it would like; below `keep` is never meant
+    need: int  # what is of use to it at least; where that cannot be had it gets nothing, and others are asked to give back
+    want: int  # what it would like
     parts: int = 1  # of what would be left beyond `need`, it gets at most one part of so many
 
     @property
@@ -60,6 +60,7 @@ class Renewed(NamedTuple):
 
 def granted(ask: Ask, others: int) -> int:
     """The lease that an ask comes to, where everybody else has `others` of the limit."""
-    available = ask.limit - others
-    share = ask.need + max(0, available - ask.need) // ask.parts
-    return max(ask.keep, min(ask.want, available, share))
+    beyond = ask.limit - others - ask.need
+    if beyond < 0:  # parts of what is needed, in the hands of several, would be of use to nobody
+        return ask.keep
+    return max(ask.keep, min(ask.want, ask.need + beyond // ask.parts))

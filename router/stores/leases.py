@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from router.core.lease import Account, Ask, Lease, Renewed
+from router.stores.ports import StoreDown
 
 
-class Buried(Exception):
+class Buried(StoreDown):
     """The store does not know this replica (any more): whatever it had open has been charged, and its leases are gone. It
     may start over under a new name.
     """

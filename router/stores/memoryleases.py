@@ -1,5 +1,6 @@
 """Leases in memory, shared by replicas in one process: for tests, models and simulations."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,10 +10,32 @@ from router.stores.leases import Buried
 
 
 @dataclass(slots=True)
-class _Row:
+class Row:
+    """What one replica has of one account."""
+
     nano: int = 0
     settled: int = 0
     wanted: int = 0  # when it got less than it needed
+
+    @property
+    def taken(self) -> int:
+        return max(self.nano, self.settled)
+
+
+@dataclass(slots=True)
+class Book:
+    """One account in one window."""
+
+    spend: int = 0
+    taken: int = 0  # of the limit: base and what all have of it
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def change(self, row: Row, nano: int, settled: int = 0) -> None:
+        """Set a lease, and add what was settled by its owner."""
+        before = row.taken
+        row.nano, row.settled = nano, row.settled + settled
+        self.spend += settled
+        self.taken += row.taken - before
 
 
 @dataclass(slots=True)
@@ -20,9 +43,10 @@ class MemoryLeases:
     """See the port `Leases`; and the part of a ledger that leases are about."""
 
     now: Callable[[], int]  # the store's clock, in microseconds
-    spend: dict[Account, int] = field(default_factory=dict)
     until: dict[str, int] = field(default_factory=dict)
-    rows: dict[Account, dict[str, _Row]] = field(default_factory=dict)
+    books: dict[Account, Book] = field(default_factory=lambda: defaultdict(Book))
+    _leased: dict[str, set[Account]] = field(default_factory=lambda: defaultdict(set))  # by replica
+    _wanted: set[Account] = field(default_factory=set)
 
     # The port
 
@@ -37,29 +61,35 @@ class MemoryLeases:
         live = sum(until >= now for until in self.until.values())
         dead = tuple(name for name in self.until if self.is_dead(name))
         recent = now - int(WANTED_S * MICROS)
-        recalled = {
-            key
-            for key, rows in self.rows.items()
-            if (own := rows.get(replica)) is not None
-            and own.nano > own.settled
-            and any(row.wanted > recent for name, row in rows.items() if name != replica)
+        self._wanted = {
+            key for key in self._wanted if any(row.wanted > recent for row in self.books[key].rows.values())
         }
+        recalled = [key for key in self._wanted & self._leased[replica] if self._is_recalled(replica, key, recent)]
         return Renewed(live, frozenset(recalled), dead)
+
+    def _is_recalled(self, replica: str, key: Account, recent: int) -> bool:
+        rows = self.books[key].rows
+        own = rows[replica]
+        return own.nano > own.settled and any(row.wanted > recent for row in rows.values() if row is not own)
 
     async def draw(self, replica: str, asks: Sequence[Ask], over: Sequence[Account] = ()) -> list[Lease]:
         self._known(replica)
         for key in over:
-            self.rows.get(key, {}).pop(replica, None)
+            self._drop(replica, key)
         out = []
         for ask in asks:
-            row = self.rows.setdefault(ask.key, {}).setdefault(replica, _Row())
-            row.nano = granted(ask, self._others(replica, ask.key).others)
+            book = self.books[ask.key]
+            row = book.rows.setdefault(replica, Row())
+            self._leased[replica].add(ask.key)
+            book.change(row, granted(ask, book.taken - row.taken))
             row.wanted = self.now() if row.nano < ask.need else 0
-            out.append(self._others(replica, ask.key))
+            if row.wanted:
+                self._wanted.add(ask.key)
+            out.append(self._stands(replica, ask.key))
         return out
 
     async def look(self, replica: str, accounts: Sequence[Account]) -> list[Lease]:
-        return [self._others(replica, key) for key in accounts]
+        return [self._stands(replica, key) for key in accounts]
 
     async def leave(self, replica: str) -> None:
         self._forget(replica)
@@ -72,10 +102,12 @@ class MemoryLeases:
     def settle(self, replica: str, charges: Charges) -> None:
         """Rows were written: what they cost, by the replica that wrote them."""
         for account, start, nano in charges:
-            key = account, start
-            self.spend[key] = self.spend.get(key, 0) + nano
-            if (row := self.rows.get(key, {}).get(replica)) is not None:
-                row.settled += nano
+            book = self.books[account, start]
+            if (row := book.rows.get(replica)) is not None:
+                book.change(row, row.nano, nano)
+            else:
+                book.spend += nano
+                book.taken += nano
 
     def bury(self, replica: str, holds: Charges) -> bool:
         """Charge what a dead replica had open, and forget it; False if it is not dead (or buried already)."""
@@ -91,20 +123,25 @@ class MemoryLeases:
 
     def taken(self, key: Account) -> int:
         """What of the limit is spent or leased: the left side of the invariant."""
-        rows = self.rows.get(key, {}).values()
-        base = self.spend.get(key, 0) - sum(row.settled for row in rows)
-        return base + sum(max(row.nano, row.settled) for row in rows)
+        return self.books[key].taken
 
     def _known(self, replica: str) -> None:
         if replica not in self.until:
             raise Buried(replica)
 
-    def _others(self, replica: str, key: Account) -> Lease:
-        own = self.rows.get(key, {}).get(replica, _Row())
-        taken = self.taken(key)
-        return Lease(own.nano, taken - max(own.nano, own.settled), self.spend.get(key, 0) - own.settled)
+    def _stands(self, replica: str, key: Account) -> Lease:
+        book = self.books[key]
+        own = book.rows.get(replica, Row())
+        return Lease(own.nano, book.taken - own.taken, book.spend - own.settled)
+
+    def _drop(self, replica: str, key: Account) -> None:
+        book = self.books[key]
+        if (row := book.rows.pop(replica, None)) is not None:
+            book.taken -= row.taken - row.settled
+        self._leased[replica].discard(key)
 
     def _forget(self, replica: str) -> None:
         self.until.pop(replica, None)
-        for rows in self.rows.values():
-            rows.pop(replica, None)
+        for key in list(self._leased[replica]):
+            self._drop(replica, key)
+        del self._leased[replica]
