@@ -93,7 +93,7 @@ class Borrowed:
         else:
             await self._money("settle", id=hold_id, charges=charges)
 
-    async def changed(self, timeout_s: float) -> bool:
+    async def changed(self, timeout_s: float, budgets: Sequence[Budget] = (), needs: Charges = ()) -> bool:  # noqa: ARG002 (it is asked again)
         await asyncio.sleep(min(POLL_S, max(0.0, timeout_s)))
         return timeout_s > POLL_S
 

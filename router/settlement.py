@@ -34,7 +34,7 @@ from router.core.usage import Usage
 from router.habits import Habits
 from router.quotas import Quotas
 from router.stores.ports import Accounts, Recording, StoreDown
-from router.tally import Tally, Ticket, attempt_of, terms_of
+from router.tally import Tally, Ticket, attempt_of, needs_of, terms_of
 from router.tokenizer import Tokenizer
 
 log = logging.getLogger("farebox.settlement")
@@ -161,14 +161,15 @@ class Settlement:
             waiting = self.clock.seconds() < deadline and any(state.held for state in states)
             fits: list[Fit] = []
             for plan in plans:
-                found = fit(plan, states, ticket.rates, _worth(plan) if waiting else least)
+                found = fit(plan, states, ticket.rates, plan.worth if waiting else least)
                 if found.plan is not plan and self.quotas.covers(plan, self.clock.now()):
                     return plan, states, True
                 if found.plan is not None:
                     return found.plan, states, False
                 fits.append(found)
-            if waiting and any(found.others for found in fits):
-                await self.accounts.changed(deadline - self.clock.seconds())
+            if hoped := [plan for plan, found in zip(plans, fits, strict=True) if waiting and found.others]:
+                needs = needs_of(ticket, hoped[0], states, hoped[0].worth)
+                await self.accounts.changed(deadline - self.clock.seconds(), budgets, needs)
                 continue
             if not waiting:
                 raise over_budget(fits[0], plans[0])
@@ -373,11 +374,6 @@ class Reservation:
             if isinstance(error, asyncio.CancelledError):
                 self._tally.left = True
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
-
-
-def _worth(plan: Plan) -> int:
-    """The output cap per choice that is worth waiting for: what an answer is likely to come to, or at least usually."""
-    return plan.expected_output if plan.likely_output is None else plan.likely_output
 
 
 def _is_whole(tally: Tally, usage: Usage) -> bool:

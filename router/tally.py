@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from router.core.buckets import Seat
 from router.core.catalog import Caller, ChatRequest
 from router.core.charge import Charge, Terms
-from router.core.entry import Attempt
+from router.core.entry import Attempt, Charges
 from router.core.failure import Failure
 from router.core.limits import Budget, BudgetState
 from router.core.money import Rate
-from router.core.plan import Plan
+from router.core.plan import Plan, shrunk
 from router.core.policy import Decision
 from router.core.prices import Unpriced
 from router.core.reading import Reader
@@ -164,6 +164,11 @@ def terms_of(ticket: Ticket, plan: Plan, states: Sequence[BudgetState]) -> Terms
     flagship, fixed = ticket.decision.flagship, ticket.decision.fixed
     accounts = tuple((state.budget.account, state.starts, state.budget.currency) for state in states)
     return Terms(plan, ticket.rates, flagship[1] if flagship else None, accounts, fixed[1] if fixed else None)
+
+
+def needs_of(ticket: Ticket, plan: Plan, states: Sequence[BudgetState], cap: int) -> Charges:
+    """What an attempt would set aside with an output cap that is not above `cap`."""
+    return terms_of(ticket, shrunk(plan, min(cap, plan.output_cap), "budget"), states).bound().accounts
 
 
 def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: int, *, free: bool = False) -> Attempt:

@@ -44,6 +44,11 @@ class Plan:
         """The most that this attempt can cost if the vendor honours the cap."""
         return self.input_pico + self.per_output_pico * self.output_cap * self.choices
 
+    @property
+    def worth(self) -> int:
+        """The output cap per choice that is worth waiting for: what an answer is likely to come to, or at least usually."""
+        return self.expected_output if self.likely_output is None else self.likely_output
+
     def holds_at(self, at: int) -> bool:
         """Whether it is made at the price of this instant: a retry may begin, or money be waited for, past a change."""
         try:

@@ -3,12 +3,12 @@
 Nothing here awaits between reading and writing, so on one event loop every call is atomic.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.core.entry import Charges
 from router.core.limits import Budget, BudgetState
+from router.stores.changes import Changes
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class MemoryAccounts:
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
         self._holds: dict[str, Charges] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._changes = Changes()
 
     def window(self, budget: Budget, now: int) -> int:
         """The start of the window that a budget is in: not that of `now` where the clock has been set back meanwhile."""
@@ -113,12 +113,7 @@ class MemoryAccounts:
             earlier = self._accounts[account].earlier
             if start in earlier and not earlier[start].held:
                 del earlier[start]
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, set()
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        self._changes.tell()
 
     def _find(self, account: str, start: int) -> _Counter | None:
         found = self._accounts.get(account)
@@ -126,14 +121,5 @@ class MemoryAccounts:
             return None
         return found.current if found.current.start == start else found.earlier.get(start)
 
-    async def changed(self, timeout_s: float) -> bool:
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.discard(future)
-        return True
+    async def changed(self, timeout_s: float, budgets: Sequence[Budget] = (), needs: Charges = ()) -> bool:  # noqa: ARG002 (all there is, is here)
+        return await self._changes.wait(timeout_s)

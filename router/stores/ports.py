@@ -60,8 +60,10 @@ class Accounts(Protocol):
     async def settle(self, hold_id: str, charges: Charges) -> None:
         """Replace a hold by what was spent. Idempotent: an unknown or settled `hold_id` changes nothing."""
 
-    async def changed(self, timeout_s: float) -> bool:
-        """Wait until a hold has been settled somewhere; False after `timeout_s`."""
+    async def changed(self, timeout_s: float, budgets: Sequence[Budget] = (), needs: Charges = ()) -> bool:
+        """Wait until a hold has been settled somewhere, or until others have given back what is needed; False after
+        `timeout_s`.
+        """
 
 
 class Recording(Protocol):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from router.core.entry import Attempt, Entry
 from router.stores.journal import Journal
+from router.stores.leases import Buried
 from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger
 
@@ -39,6 +40,8 @@ class Recorder:
         if self.on_failure == "refuse" or not (self.down or self.journal):
             try:
                 await self.ledger.open(attempt)
+            except Buried:  # the store is well: it says that what is set aside for this attempt has been given back
+                raise
             except StoreDown as error:
                 self._fails(error)
                 if self.on_failure == "refuse":

@@ -174,6 +174,22 @@ STEPS: tuple[str, ...] = (
     """,
     # 7: sums per hour and day, so that reports and the page do not read millions of rows
     _spans(),
+    # 8: several processes that share a file: who lives, what each has leased of which budget, and who made which attempt.
+    # Times are microseconds of the machine's monotonic clock; see `sqlleases`.
+    """
+    CREATE TABLE replicas (
+        id TEXT PRIMARY KEY, until BIGINT NOT NULL, epoch TEXT NOT NULL DEFAULT '', config TEXT NOT NULL DEFAULT '',
+        turn BIGINT NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE TABLE leases (
+        account TEXT NOT NULL, start BIGINT NOT NULL, replica TEXT NOT NULL, nano BIGINT NOT NULL,
+        settled BIGINT NOT NULL, wanted BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (account, start, replica)
+    ) WITHOUT ROWID;
+    CREATE INDEX leases_replica ON leases (replica);
+    CREATE INDEX leases_wanted ON leases (wanted) WHERE wanted > 0;
+    ALTER TABLE attempts ADD COLUMN replica TEXT NOT NULL DEFAULT '';
+    CREATE INDEX attempts_replica ON attempts (replica);
+    """,
 )
 VERSION = len(STEPS)
 

@@ -15,12 +15,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
 from router.core.entry import Attempt, Entry
+from router.core.lease import Account
 from router.core.limits import Budget
 from router.core.money import Rate
 from router.stores.hours import Cell, hours, newest, past
@@ -85,6 +87,7 @@ class SqliteLedger:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: int | None = None
+        self._turn: AbstractContextManager[object] = contextlib.nullcontext()  # while a transaction runs
         self._last_hash = GENESIS
         self._since: float | None = None  # when the writer was last idle, while something waits
         self._waiting = 0
@@ -92,6 +95,10 @@ class SqliteLedger:
     def start(self) -> None:
         """Take the file for this process and begin to write. Raises `StoreDown` if another process serves from it."""
         migrate(self.path)
+        self._lock_file()
+        self._begin()
+
+    def _lock_file(self) -> None:
         lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,6 +106,8 @@ class SqliteLedger:
             os.close(lock)
             raise StoreDown(f"{self.path} is in use by another Farebox; one process may serve from it") from None
         self._lock = lock
+
+    def _begin(self) -> None:
         connection = connect(self.path, write=True)
         last = last_row(connection)
         self._last_hash = last[1] if last else GENESIS
@@ -145,19 +154,15 @@ class SqliteLedger:
 
     def _write(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
         """The writer thread: everything that waits is one transaction."""
-        stopping = False
-        while not stopping:
-            batch: list[Operation] = []
-            first: Operation | None = self._queue.get()
-            while True:
-                if first is None:
-                    stopping = True
-                    break
-                batch.append(first)
-                if len(batch) >= _BATCH or self._queue.empty():
-                    break
-                first = self._queue.get_nowait()
-            if batch:
+        going = True
+        while going and (first := self._queue.get()) is not None:
+            with self._turn:  # for which others may have to be waited: meanwhile more has come
+                batch = [first]
+                while len(batch) < _BATCH and not self._queue.empty():
+                    if (more := self._queue.get_nowait()) is None:
+                        going = False
+                        break
+                    batch.append(more)
                 self._commit(connection, loop, batch)
         connection.close()
 
@@ -180,19 +185,21 @@ class SqliteLedger:
             if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(StoreDown(str(error)))
+                future.set_exception(error if isinstance(error, StoreDown) else StoreDown(str(error)))
 
     def _apply(self, connection: sqlite3.Connection, batch: list[Operation]) -> Exception | None:
         last = self._last_hash
         try:
             connection.execute("BEGIN IMMEDIATE")
-            opened = [(item.id, orjson.dumps(item)) for kind, item, _ in batch if kind == "open"]
-            if opened:
-                connection.executemany("INSERT OR IGNORE INTO attempts VALUES (?, ?)", opened)
-            closed = [item for kind, item, _ in batch if kind == "close"]
-            if closed:
+            self._catch_up(connection)
+            if opened := [item for kind, item, _ in batch if kind == "open"]:
+                self._write_down(connection, opened)
+            if closed := [item for kind, item, _ in batch if kind == "close"]:
                 self._append(connection, closed)
-            if not opened and not closed:
+            works = [item for kind, item, _ in batch if kind == "do"]
+            for work in works:
+                work(connection)
+            if not opened and not closed and not works:
                 connection.execute(f"PRAGMA user_version={VERSION}")
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  (whatever it is, those who wait are told and the writer goes on)
@@ -202,9 +209,16 @@ class SqliteLedger:
             return error
         return None
 
-    def _append(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-        """Rows, and the sums that are kept of them, in one transaction, so that they can never disagree."""
-        spend: dict[tuple[str, int], int] = {}
+    def _catch_up(self, connection: sqlite3.Connection) -> None:
+        """Nobody else writes."""
+
+    def _write_down(self, connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> None:
+        opened = [(attempt.id, orjson.dumps(attempt)) for attempt in attempts]
+        connection.executemany("INSERT OR IGNORE INTO attempts (id, body) VALUES (?, ?)", opened)
+
+    def _append(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> dict[Account, int]:
+        """Rows, and the sums that are kept of them, in one transaction, so that they can never disagree: what was spent."""
+        spend: dict[Account, int] = {}
         totals: dict[Labels, Total] = {}
         ids = []
         for entry in entries:
@@ -224,11 +238,19 @@ class SqliteLedger:
         connection.executemany(_ADD_SPEND, [(*key, nano) for key, nano in spend.items()])
         rows = [(*labels, *(getattr(total, name) for name in SUMS)) for labels, total in totals.items()]
         connection.executemany(_ADD_TOTAL, rows)
+        return spend
 
     async def recover(self) -> list[Entry]:
-        entries = await self._read(open_attempts)
-        for entry in entries:
-            await self.close(entry)
+        """See the port. Nobody else lives, and nothing is leased."""
+        entries: list[Entry] = []
+
+        def work(connection: sqlite3.Connection) -> None:
+            entries[:] = open_attempts(connection)
+            self._append(connection, entries)
+            connection.execute("DELETE FROM leases")
+            connection.execute("DELETE FROM replicas")
+
+        await self._submit("do", work)
         return entries
 
     # Reading
