@@ -27,8 +27,8 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 run: $(VENV)/run.stamp  ## serve config/demo.yaml on http://127.0.0.1:8080 with mock vendors: no key, no network
 	@exec $(BIN)/farebox serve --config config/demo.yaml
 
-test: check  ## lint, types and every test
-	$(BIN)/python -m pytest $(PYTEST)
+test: check  ## lint, types and every test, two files at a time (JOBS)
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile $(PYTEST)
 
 check: $(VENV)/dev.stamp  ## lint and types only
 	$(BIN)/ruff check .
@@ -53,7 +53,7 @@ lock: $(VENV)/dev.stamp  ## resolve requirements/*.txt anew, with hashes, for ev
 	$(BIN)/python requirements/lock.py
 	$(BIN)/python requirements/sbom.py
 
-sbom: $(VENV)/dev.stamp  ## write requirements/sbom.cdx.json (CycloneDX) from requirements/run.txt
+sbom: $(VENV)/dev.stamp  ## write requirements/sbom.cdx.json (CycloneDX) from requirements/shared.txt
 	$(BIN)/python requirements/sbom.py
 
 audit: $(VENV)/dev.stamp  ## look the locked packages up in the vulnerability database (needs the network; says so without)

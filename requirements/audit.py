@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FILES = ("run.txt", "build.txt", "dev.txt")
+FILES = ("run.txt", "shared.txt", "build.txt", "dev.txt")
 _UNREACHABLE = (
     "ConnectionError",
     "ConnectTimeout",

@@ -14,7 +14,8 @@ def main() -> None:
         ("run.txt", ["pyproject.toml"]),
         ("build.txt", ["requirements/build.in"]),
         ("otel.txt", ["pyproject.toml", "--extra", "otel"]),
-        ("dev.txt", ["pyproject.toml", "requirements/build.in", "--extra", "otel", "--group", "dev"]),
+        ("shared.txt", ["pyproject.toml", "--extra", "postgres", "--extra", "redis"]),
+        ("dev.txt", ["pyproject.toml", "requirements/build.in", "--all-extras", "--group", "dev"]),
     ):
         subprocess.run(
             [sys.executable, "-m", *BASE, *source, "--output-file", f"requirements/{target}"],

@@ -1,4 +1,7 @@
-"""Write what a release is made of as CycloneDX: `make sbom`. From the lock file alone, so the same lock gives the same bytes."""
+"""Write what a release is made of as CycloneDX: `make sbom`. From the lock files alone, so the same locks give the same bytes.
+
+`shared.txt` is `run.txt` and what the extras for several replicas bring, which the image has too: these are `optional`.
+"""
 
 import json
 import re
@@ -12,8 +15,11 @@ TARGET = HERE / "sbom.cdx.json"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; ([^\\]+?))? \\$", re.MULTILINE)
 
 
-def components(lock: str) -> list[dict[str, object]]:
-    """Every package of a lock file, with the hashes of all files that may be installed for it."""
+def components(lock: str, required: str) -> list[dict[str, object]]:
+    """Every package of a lock file, with the hashes of all files that may be installed for it; those that are not in the
+    lock file `required` too are optional.
+    """
+    always = {match[1].lower() for match in _PINNED.finditer(required)}
     found = list(_PINNED.finditer(lock))
     ends = [match.start() for match in found[1:]] + [len(lock)]
     out: list[dict[str, object]] = []
@@ -25,6 +31,7 @@ def components(lock: str) -> list[dict[str, object]]:
             "name": name,
             "version": version,
             "purl": f"pkg:pypi/{name}@{version}",
+            "scope": "required" if name in always else "optional",
             "hashes": [
                 {"alg": "SHA-256", "content": digest}
                 for digest in re.findall(r"--hash=sha256:([0-9a-f]{64})", lock[match.end() : end])
@@ -39,8 +46,8 @@ def components(lock: str) -> list[dict[str, object]]:
 def text() -> str:
     """The whole document."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lock = (HERE / "run.txt").read_text(encoding="utf-8")
-    listed = components(lock)
+    lock = (HERE / "shared.txt").read_text(encoding="utf-8")
+    listed = components(lock, (HERE / "run.txt").read_text(encoding="utf-8"))
     refs = {str(component["name"]): component["bom-ref"] for component in listed}
     wanted = [re.split(r"[^A-Za-z0-9._-]", told)[0].lower() for told in project["dependencies"]]
     root = f"pkg:pypi/{project['name']}@{project['version']}"
@@ -66,10 +73,8 @@ def text() -> str:
 
 
 def main() -> None:
-    TARGET.write_text(text(), encoding="utf-8")
-    sys.stdout.write(
-        f"{TARGET.relative_to(HERE.parent)} has {len(components((HERE / 'run.txt').read_text()))} packages\n"
-    )
+    TARGET.write_text(told := text(), encoding="utf-8")
+    sys.stdout.write(f"{TARGET.relative_to(HERE.parent)} has {len(json.loads(told)['components'])} packages\n")
 
 
 if __name__ == "__main__":

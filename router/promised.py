@@ -68,6 +68,6 @@ def read_certified(path: Path, route: str, scored_by: str, models: Container[str
     (cheap,) = certificate.models
     certified = Certified(
         certificate.digest, cheap, certificate.flagship, certificate.threshold,
-        certificate.quality, certificate.epsilon, certificate.delta, certificate.n, certificate.date,
+        certificate.quality, certificate.epsilon, certificate.delta, certificate.n, certificate.date, certificate.versions,
     )  # fmt: skip
     return certified, ""

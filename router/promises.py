@@ -111,11 +111,14 @@ class Promises:
             certified = route.cascade.certified if route.cascade is not None else None
             if promised is not None and certificate is not None:
                 watch = self._of(name, certificate)
-                stale = _stale(certificate, catalog, promised.model.hash, now)
+                stale = "it was made with another quality model, and is not used"
+                if certificate.artefact == promised.model.hash:
+                    stale = _stale(certificate, (certificate.flagship, *certificate.models), catalog, now)
                 yield PromiseState(name, certificate, watch.broken, stale, watch.labels, watch.loss)
             elif certified is not None:
                 watch = self._of_cascade(name, certified)
-                yield PromiseState(name, certified, watch.broken, "", watch.labels, watch.loss)
+                stale = _stale(certified, (certified.flagship, certified.cheap), catalog, now)
+                yield PromiseState(name, certified, watch.broken, stale, watch.labels, watch.loss)
 
     def keep(self) -> None:
         """Write down what was seen."""
@@ -144,11 +147,9 @@ class Promises:
         return watch
 
 
-def _stale(certificate: Certificate, catalog: Catalog, artefact: str, now: int) -> str:
-    """Why a certificate had better be made anew."""
-    if certificate.artefact != artefact:
-        return "it was made with another quality model, and is not used"
-    for name in (certificate.flagship, *certificate.models):
+def _stale(certificate: Certificate | Certified, names: Iterable[str], catalog: Catalog, now: int) -> str:
+    """Why a certificate that is about these models had better be made anew; "" if it need not."""
+    for name in names:
         if (model := catalog.models.get(name)) is None:
             return f"{name} is not configured any more"
         told = (certificate.versions or {}).get(name)

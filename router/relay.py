@@ -22,7 +22,7 @@ from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
 from router.dialects.allowances import read_allowances
-from router.dialects.turn import Gathered, Turn, Turned
+from router.dialects.turn import Gathered, Played, Turn, Turned
 from router.grants import Grants, Token
 from router.tally import Tally
 from router.upstream import MAX_REPLY, Exchange, Upstream, UpstreamCall
@@ -185,6 +185,10 @@ async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exch
     if not reader.read(raw):
         tally.failure = reader.failure
         return
+    if isinstance(reader, Played):
+        await _begin(tally, reader, reply, exchange, clock)
+        await reply.write(reader.shown(raw))
+        return
     headers = {"content-type": "application/json", **_passed(exchange, reader), **farebox_headers(tally)}
     if reader.usage is not None and (charge := _charge(tally, reader.usage)) is not None:
         headers["x-farebox-cost"] = show(charge.cost)
@@ -299,7 +303,7 @@ def _says_nothing(reader: StreamReader, held: bytes, passed_s: float) -> bool:
     return not counted and not reader.text()
 
 
-async def _begin(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
+async def _begin(tally: Tally, reader: StreamReader | Played, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     """The head of the stream goes out: from here on nobody else can be tried."""
     tally.first_byte_s = clock.seconds()  # that of the answer's first word
     head = {"content-type": "text/event-stream", **_passed(exchange, reader)}

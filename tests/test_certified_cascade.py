@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from router.cli.certificates import dated
 from router.core.cascade import Doubt, short_of
 from router.core.labels import Labelled
 from router.promises import Promises
@@ -176,3 +177,28 @@ def test_the_judge_is_part_of_who_scores_and_of_doubt_there_is_one_place(tmp_pat
     talk = talk_of(tmp_path, replace(MADE, artefact="a checker and judge small"), routes={"best": {"cascade": cascade}})
     told = talk.snapshot.catalog.routes["best"].cascade
     assert short_of(told, "judge", 0.5) == Doubt("judge: 0.5 is below 0.7")
+
+
+LATER = 2_000_000_000_000_000
+DEARER = {"small": {"price": [{"currency": "USD", "input": 1, "output": 2},
+    {"currency": "USD", "input": 2, "output": 4, "from": "2026-11-10"}]}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("certificate", "models", "stale"),
+    [
+        (MADE, {}, ""),
+        (MADE, DEARER, "the price of small has changed since"),
+        (replace(MADE, versions={"small": "small"}), {}, ""),
+        (replace(MADE, versions={"small": "small-2025"}), {}, "small is small now, not small-2025"),
+    ],
+)
+def test_a_cascades_promise_is_stale_once_a_price_or_a_model_has_changed(tmp_path, checker, certificate, models, stale):
+    snapshot = talk_of(tmp_path, certificate, models=models).snapshot
+    assert [state.stale for state in Promises().standings(None, snapshot.catalog, LATER)] == [stale]
+
+
+def test_a_certificate_says_what_the_vendors_called_its_models_when_a_configuration_is_given(tmp_path):
+    path = snapshot_of(tmp_path, models={"small": {"name": "small-2026-11"}}).path
+    assert dated([MADE], None) == [MADE]
+    assert dated([MADE], path)[0].versions == {"large": "large", "small": "small-2026-11"}

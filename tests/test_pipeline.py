@@ -576,3 +576,18 @@ async def test_a_request_that_only_a_fallback_can_serve_goes_there_where_no_qual
     reply = await talk.ask(tools=tools)
     assert reply.headers["x-farebox-model"] == "large"
     assert reply.headers["x-farebox-reason"] == "fallback: none of the route's own models can serve it"
+
+
+async def test_a_plain_answer_where_a_stream_was_asked_for_is_played_as_one(plain):
+    talk = Conversation(plain, answer(31, 7))
+    reply = await talk.ask(stream=True, stream_options={"include_usage": True})
+    assert reply.headers["content-type"] == "text/event-stream"
+    *events, last = [line.removeprefix("data: ") for line in reply.body.decode().split("\n\n") if line]
+    told = [jsonio.loads(event.encode()) for event in events]
+    assert last == "[DONE]" and {chunk["object"] for chunk in told} == {"chat.completion.chunk"}
+    choices = [choice for chunk in told for choice in chunk["choices"]]
+    whole = jsonio.loads(answer(31, 7))["choices"][0]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == whole["message"]["content"]
+    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == [whole["finish_reason"]]
+    assert (told[-1]["usage"]["prompt_tokens"], told[-1]["usage"]["completion_tokens"]) == (31, 7)
+    assert talk.rows == [("small", "ok", "reported", 45_000)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from router.cli.certificates import refusing, tell_certificates, today
+from router.cli.certificates import dated, refusing, tell_certificates, today
 from router.cli.common import config_option
 from router.cli.report import format_option
 from router.core.cascade import scored_by
@@ -38,7 +38,7 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @format_option("table", "json")
 def cascade(
-    config: Path | None,  # noqa: ARG001 (every command takes --config)
+    config: Path | None,
     labels: tuple[Path, ...],
     judge: str | None,
     out: Path,
@@ -53,7 +53,10 @@ def cascade(
         raise click.UsageError("say whose scores the labels have: --judge MODEL, --checker or both")
     asked["date"] = asked["date"] or today()
     with refusing():
-        made = certify_cascade(read(*labels), names, artefact=scored_by(checker, judge), **asked)
-        save([made], out)
-    tell_certificates([made], format_)
+        made = dated(
+            [certify_cascade(read(*labels), names, artefact=scored_by(checker, judge), **asked)],
+            config,
+        )
+        save(made, out)
+    tell_certificates(made, format_)
     print(f"written to {out}", file=sys.stderr)

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from router.cli.common import no
+from router.cli.common import load_or_exit, no
 from router.quality.certificate import Certificate
 
 
@@ -21,6 +23,20 @@ def refusing() -> Iterator[None]:
 def today() -> str:
     """The UTC day."""
     return datetime.now(UTC).date().isoformat()
+
+
+def dated(made: list[Certificate], config: Path | None) -> list[Certificate]:
+    """The same, with what the vendors call their models now, if a configuration is given that knows it: once one of them is
+    sold under another name, the promise is stale.
+    """
+    if config is None or not made:
+        return made
+    models = load_or_exit(config).catalog.models
+    out = []
+    for each in made:
+        names = {name: models[name].wire_name for name in (each.flagship, *each.models) if name in models}
+        out.append(replace(each, versions=names or None))
+    return out
 
 
 def tell_certificates(made: list[Certificate], format_: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from router.cli.cascade import cascade
-from router.cli.certificates import refusing, tell_certificates, today
+from router.cli.certificates import dated, refusing, tell_certificates, today
 from router.cli.common import config_option, no
 from router.cli.labels import labels as live_labels
 from router.cli.report import format_option, put
@@ -320,7 +320,7 @@ def score_(config: Path | None, artefact: Path, file: Path, route: str) -> None:
 )
 @format_option("table", "json")
 def calibrate_(
-    config: Path | None,  # noqa: ARG001 (every command takes --config)
+    config: Path | None,
     artefact: Path,
     labels: tuple[Path, ...],
     out: Path,
@@ -334,7 +334,7 @@ def calibrate_(
         people = score_labels(model, read(*asked["human"]), told) if asked["human"] else None
         asked["date"] = asked["date"] or today()
         made, refused = certificates(model, scored, people, asked)
-        if made:
+        if made := dated(made, config):
             save(made, out)
     for why in refused:
         print(why, file=sys.stderr)

@@ -1,6 +1,6 @@
 """When a route tries a cheap model first, and what its answer has to pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Certified:
     delta: float
     n: int  # labels that it was made of
     date: str
+    versions: Mapping[str, str] | None = None  # what the vendors called the models then, where that is known
 
     def meets(self, need: float | None) -> bool:
         """Whether at least this share of the flagship's quality is promised."""

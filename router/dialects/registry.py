@@ -48,7 +48,7 @@ from router.dialects.qianfan_listen import QianfanListener
 from router.dialects.responses_listen import ResponsesListener
 from router.dialects.responses_speak import ResponsesSpeaker
 from router.dialects.sent import Sent
-from router.dialects.turn import ODD, Gathered, Lines, Turn, Turned
+from router.dialects.turn import ODD, Gathered, Lines, Played, Turn, Turned
 from router.dialects.watch import Watch, Watched, Watching
 
 
@@ -298,9 +298,11 @@ def stream_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: 
 
 
 def plain_reader(chat: ChatRequest, model: Model, prompt: int, now: int, bill: Bill) -> PlainReader:
-    """Who reads a model's plain answer for this client."""
+    """Who reads a model's plain answer for this client; where that asked for a stream, it is played as one."""
     dialect, native = wire_of(model, chat.endpoint)
     client, quirks = CLIENTS[chat.endpoint], model.access.vendor.quirks
+    if chat.stream and client.speaker is not None:
+        return Played(dialect.listener(quirks), client.speaker(chat, model.wire_name, prompt, now, bill))
     if not native and client.speaker is not None:
         speaker = client.speaker(chat, model.wire_name, prompt, now, bill)
         if dialect.capless or dialect.streams:

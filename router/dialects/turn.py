@@ -250,6 +250,20 @@ class Turned(Whole):
         return self._shown
 
 
+class Played(Turned):
+    """A plain answer to a client that asked for a stream: some vendors answer so when they are busy, or to some models."""
+
+    __slots__ = ()
+
+    def _tell(self) -> bool:
+        try:
+            told = self._speaker.begin(self.listener) + self._speaker.say(self._pieces)
+            self._shown = told + self._speaker.end(self.usage if self.usage_final else None)
+        except ODD:
+            self.break_off("the answer cannot be told")
+        return self.failure is None
+
+
 class Gathered(Turned):
     """A stream that was asked for because its wire has no cap, and so can only be ended by us, to a client that wants a plain
     answer. Also reads the plain answer that an error is.

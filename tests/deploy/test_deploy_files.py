@@ -131,7 +131,7 @@ def sbom():
 def test_the_bill_of_materials_is_what_the_lock_file_says(sbom):
     assert sbom.TARGET.read_text() == sbom.text(), "run: make sbom"
     told = json.loads(sbom.text())
-    lock = (ROOT / "requirements/run.txt").read_text()
+    lock = (ROOT / "requirements/shared.txt").read_text()
     assert {(part["name"], part["version"]) for part in told["components"]} == {
         (name.lower(), version) for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE)
     }
@@ -154,7 +154,7 @@ def test_the_bill_of_materials_is_cyclonedx(sbom):
     jsonschema.Draft7Validator(schema("bom-1.6"), registry=registry).validate(json.loads(sbom.text()))
 
 
-@pytest.mark.parametrize("name", ["run.txt", "build.txt", "otel.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "build.txt", "otel.txt", "shared.txt", "dev.txt"])
 def test_every_locked_package_has_hashes(name):
     text = (ROOT / "requirements" / name).read_text()
     packages = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
