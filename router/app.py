@@ -38,10 +38,11 @@ from router.sockets import Sockets
 from router.stores.answers import AnswerFile
 from router.stores.journal import Journal
 from router.stores.memory import MemoryAccounts
+from router.stores.opening import ledger_of
 from router.stores.outbox import Outbox
 from router.stores.ports import StoreDown
+from router.stores.reading import StoredLedger
 from router.stores.recorder import Recorder
-from router.stores.sqlite import SqliteLedger
 from router.tokenizer import Tokenizer
 from router.turns import Turns
 from router.upstream import AiohttpUpstream, Upstream
@@ -70,7 +71,7 @@ class Farebox:
     clock: Clock
     mock_url: str | None = None
     upstream: Upstream | None = None
-    ledger: SqliteLedger = field(init=False)
+    ledger: StoredLedger = field(init=False)
     recorder: Recorder = field(init=False)
     accounts: MemoryAccounts = field(init=False)
     tokenizer: Tokenizer = field(init=False)
@@ -98,7 +99,7 @@ class Farebox:
 
     def __post_init__(self) -> None:
         server = self.snapshot.settings.server
-        self.ledger = SqliteLedger(self.snapshot.settings.store_path)
+        self.ledger = ledger_of(self.snapshot.settings.place, self.snapshot.settings.store_path)
         journal = Journal(self.ledger.path.with_name(f"{self.ledger.path.name}.journal"))
         self.recorder = Recorder(self.ledger, journal, server.on_store_failure)
         self.accounts = MemoryAccounts()
@@ -116,7 +117,7 @@ class Farebox:
         self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
-        self.alerts = Alerts(self.clock, self.upstream, Outbox(self.ledger.path), self.accounts.look)
+        self.alerts = Alerts(self.clock, self.upstream, Outbox(self.ledger.place), self.accounts.look)
         self.settlement.observers.append(self.alerts.observe)
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
@@ -155,7 +156,8 @@ class Farebox:
                     "attempts of an earlier process were closed at their holds", extra={"count": len(recovered)}
                 )
             totals = await self.ledger.totals()
-            self.metrics.load(totals)
+            if not self.ledger.shared:  # or each process that shares it would count all of it
+                self.metrics.load(totals)
             self.habits.load(totals)
             await self._open_accounts(self.snapshot)
             if taken is not None and lent:
@@ -272,7 +274,7 @@ class Farebox:
         try:
             snapshot = await asyncio.to_thread(load, path, self.mock_url)
             if snapshot.settings.store != self.snapshot.settings.store:
-                log.warning("the store can only be changed by a restart", extra={"store": snapshot.settings.store})
+                log.warning("the store can only be changed by a restart", extra={"store": str(snapshot.settings.place)})
             await self.tokenizer.warm(snapshot.encodings)
             await self.recorder.follow(snapshot.settings.server.on_store_failure)
             async with self.settlement.still():

@@ -9,12 +9,12 @@ from router.core.checkpoint import Checkpoint
 from router.core.limits import moment
 from router.settings import CheckpointSettings
 from router.stores.ports import StoreDown
-from router.stores.sqlite import SqliteLedger
+from router.stores.reading import StoredLedger
 
 log = logging.getLogger("farebox.checkpoints")
 
 
-async def keep_checkpoint(settings: CheckpointSettings | None, ledger: SqliteLedger, now: int) -> None:
+async def keep_checkpoint(settings: CheckpointSettings | None, ledger: StoredLedger, now: int) -> None:
     """Write down how far the ledger has come. What cannot be written is told and stops nothing: requests come first."""
     try:
         seq, digest = await ledger.last() or (0, b"")

@@ -72,8 +72,9 @@ async def run(
         listeners = [await _listen(farebox, runner, fronts, sock) for sock in sockets]
         if taken is not None:
             farebox.lend(taken)
-        offer.open()
-        offering = loop.create_task(offer.wait())
+        if not farebox.ledger.shared:  # nothing need be handed over where another can serve beside this one
+            offer.open()
+            offering = loop.create_task(offer.wait())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, leave.set)
         loop.add_signal_handler(signal.SIGHUP, farebox.reload_soon)

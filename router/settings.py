@@ -31,6 +31,7 @@ from router.fields import Currency, KeyName, Name, Quality, Seconds, SecondsOrNo
 from router.pricebook import problems_of
 from router.priceentry import Amount, PriceSettings, Strict, instant
 from router.routesettings import BudgetSettings, RouteSettings
+from router.stores.place import SCHEMES, Place, Postgres, is_postgres
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
 
@@ -229,7 +230,7 @@ class Settings(Strict):
     """The whole file."""
 
     server: ServerSettings = ServerSettings()
-    store: str = "sqlite:///var/farebox.db"
+    store: str = Field(default="sqlite:///var/farebox.db", repr=False)  # it may have a password in it
     accounts: str | None = None
     currency: Currency = "USD"
     exchange_rates: dict[Currency, list[RateSettings]] = Field(default_factory=dict)
@@ -253,9 +254,17 @@ class Settings(Strict):
 
     @field_validator("store")
     @classmethod
-    def _is_sqlite(cls, value: str) -> str:
-        if not value.startswith("sqlite:///") or value == "sqlite:///":
-            raise ValueError("this version stores in SQLite: sqlite:///var/farebox.db, or sqlite:////absolute/path.db")
+    def _is_known(cls, value: str) -> str:
+        """What is wrong is told without the value."""
+        if value.startswith(SCHEMES):
+            if find_spec("psycopg") is None:
+                raise ValueError("PostgreSQL's driver is not installed: pip install 'farebox[postgres]'")
+            if not is_postgres(value):
+                raise ValueError("a PostgreSQL store is postgresql://user@host/database")
+        elif not value.startswith("sqlite:///") or value == "sqlite:///":
+            raise ValueError(
+                "a store is sqlite:///var/farebox.db, sqlite:////absolute/path.db or postgresql://user@host/database"
+            )
         return value
 
     @field_validator("accounts")
@@ -266,7 +275,15 @@ class Settings(Strict):
         return value
 
     @property
+    def place(self) -> Place:
+        """Where the store is."""
+        return Postgres(self.store) if self.store.startswith(SCHEMES) else self.store_path
+
+    @property
     def store_path(self) -> Path:
+        """The store's file, or where there is none what the files are called by that a process keeps for itself."""
+        if self.store.startswith(SCHEMES):
+            return Path("var/postgresql")
         return Path(self.store.removeprefix("sqlite:///"))
 
     @property

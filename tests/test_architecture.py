@@ -17,7 +17,7 @@ LAYERS = {
     "core": (CORE, {"orjson"}),
     "dialects": (CORE | {"dialects"}, set()),
     "vendors": (CORE | {"vendors"}, set()),
-    "stores": (CORE | {"stores"}, {"orjson"}),
+    "stores": (CORE | {"stores"}, {"orjson", "psycopg"}),
     "quality": ({"quality"}, {"numpy"}),
     "clock": (set(), set()),
     "resources": (set(), set()),
@@ -40,7 +40,7 @@ LAYERS = {
     "fields": (CORE, {"pydantic"}),
     "routesettings": (CORE | {"fields", "priceentry"}, {"pydantic"}),
     "settings": (
-        CORE | {"alertsettings", "fields", "pricebook", "priceentry", "routesettings", "yamlfile"},
+        CORE | {"alertsettings", "fields", "pricebook", "priceentry", "routesettings", "stores", "yamlfile"},
         {"pydantic"},
     ),
     "compiler": (PURE | {"promised", "", "routesettings", "settings", "pricebook", "priceentry", "yamlfile"}, set()),

@@ -17,7 +17,7 @@ from router.admin.spans import DAY, Span
 from router.clock import Clock
 from router.stores.hours import HOUR, Cell
 from router.stores.ports import StoreDown
-from router.stores.sqlite import SqliteLedger
+from router.stores.reading import StoredLedger
 
 KEEP_HOURS = 15 * 24
 MOST_PASSED = 32
@@ -32,7 +32,7 @@ _labels = attrgetter("team", "model", "vendor", "tier", "outcome", "currency")
 class History:
     """Sums by hour and by day."""
 
-    def __init__(self, ledger: SqliteLedger, clock: Clock) -> None:
+    def __init__(self, ledger: StoredLedger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
         self._hours: dict[Key, Cell] = {}
         self._days: dict[Key, Cell] = {}

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from router.cli.common import missing
 from router.cli.report import put
 from router.core.currency import ExchangeRates
 from router.core.limits import FOREVER, micros, moment
@@ -16,6 +16,7 @@ from router.core.money import ONE, PICO_PER_NANO, nano_from_pico, show
 from router.core.prices import Price, Unpriced
 from router.core.reprice import Consumed
 from router.stores.ledgerfile import connect, consumed, count_of
+from router.stores.place import Connection, Place
 from router.stores.ports import StoreDown
 
 BY_MODEL = (
@@ -122,7 +123,7 @@ def last_month(now: int) -> tuple[int, int]:
 
 
 def priced_again(
-    path: Path,
+    place: Place,
     since: int | None,
     until: int | None,
     rates: ExchangeRates,
@@ -131,26 +132,26 @@ def priced_again(
     """The bill, or why there is none.
 
     Args:
-        path: the store.
+        place: the store.
         since: the first instant (microseconds since 1970); None: from the first row on.
         until: exclusive; None: to the last row.
         rates: into the reporting currency; each row is converted at the rate of its instant.
         prices: (vendor, model, vendor's currency) → its prices on both sides; raises `Unpriced`.
 
     """
-    if not path.exists():
-        return f"{path}: there is no ledger yet"
+    if why := missing(place):
+        return why
     bill, known = Bill(since, until, rates.reporting), dict[tuple[str, str, str], Pair | str]()
     try:
-        with closing(connect(path)) as connection:
+        with closing(connect(place)) as connection:
             for row in _walked(connection, since, until):
                 _add(bill, row, rates, _once(known, row, prices))
     except (StoreDown, sqlite3.Error) as error:
-        return f"{path} cannot be read: {error}" + ("; run `farebox migrate`" if "no such" in str(error) else "")
+        return f"{place} cannot be read: {error}" + ("; run `farebox migrate`" if "no such" in str(error) else "")
     return bill if bill.models or bill.unpriced else "the ledger has no rows in this time"
 
 
-def _walked(connection: sqlite3.Connection, since: int | None, until: int | None) -> Iterator[Consumed]:
+def _walked(connection: Connection, since: int | None, until: int | None) -> Iterator[Consumed]:
     from rich.console import Console  # noqa: PLC0415 (only a terminal needs it)
     from rich.progress import track  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import click
 from router.resources import config_folder
 from router.settings import Settings, read
 from router.snapshot import Snapshot, load
-from router.stores.ports import StoreDown
+from router.stores.place import Place
 from router.yamlfile import BadConfiguration
 
 C = TypeVar("C")
@@ -60,9 +60,16 @@ def settings_or_exit(given: Path | None) -> Settings:
         no(error)
 
 
-def store_path(given: Path | None) -> Path:
-    """The store's file, which must exist."""
-    path = settings_or_exit(given).store_path
-    if not path.exists():
-        no(StoreDown(f"{path}: there is no ledger yet; it is made by `farebox serve` or `farebox migrate`"))
-    return path
+def store_of(given: Path | None) -> Place:
+    """The configured store; where it is a file it must exist."""
+    place = settings_or_exit(given).place
+    if why := missing(place):
+        no(why)
+    return place
+
+
+def missing(place: Place) -> str:
+    """Why there is no store; "" if there is one, or its server has to be asked."""
+    if isinstance(place, Path) and not place.exists():
+        return f"{place}: there is no ledger yet; it is made by `farebox serve` or `farebox migrate`"
+    return ""

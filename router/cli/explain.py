@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.cli.common import config_option, load_or_exit, no, settings_or_exit
+from router.cli.common import config_option, load_or_exit, missing, no, settings_or_exit
 from router.cli.report import format_option, put
 from router.core import jsonio
 from router.core.catalog import Caller, Endpoint
@@ -136,12 +136,12 @@ async def _remember(farebox: "Farebox", caller: Caller) -> None:
     """Habits, spend and free quotas, from the ledger if there is one. Raises `StoreDown`."""
     from router.stores.ledgerfile import connect, settled  # noqa: PLC0415
 
-    path, now = farebox.ledger.path, farebox.clock.now()
-    if not path.exists():
+    place, now = farebox.ledger.place, farebox.clock.now()
+    if missing(place):
         return
     farebox.habits.load(await farebox.ledger.totals())
     accounts = [(budget, budget.window(now)[0]) for budget in caller.budgets]
-    with closing(connect(path)) as connection:
+    with closing(connect(place)) as connection:
         spent = settled(connection, accounts, farebox.snapshot.rates.at(now))
     for budget in caller.budgets:
         farebox.accounts.load(budget, now, spent[budget.account])

@@ -5,7 +5,6 @@ in alphabetical order; every mandatory column is there. Ours begin with `x_`, as
 (UTC) of one team, key, route, model and vendor.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from router.core.limits import MICROS
 from router.core.money import show
 from router.core.usage import KINDS
 from router.stores import spans
+from router.stores.place import Connection
 
 COLUMNS = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
@@ -37,7 +37,7 @@ _GROUPS = ("team", "key", "route", "model", "vendor", "tier", "currency", "vendo
 _SUMS = ("attempts", "requests", "cost", "vendor_cost", "estimated_cost", "saved", *KINDS)
 
 
-def rows(connection: sqlite3.Connection, since: int | None, until: int | None) -> Iterator[tuple[Any, ...]]:
+def rows(connection: Connection, since: int | None, until: int | None) -> Iterator[tuple[Any, ...]]:
     """Rows as `COLUMNS`, oldest first."""
     found = spans.summed(connection, _GROUPS, _SUMS, since, until, "day")
     for start, *values in sorted(found):

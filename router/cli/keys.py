@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from router.cli.common import config_option, no, settings_or_exit
+from router.cli.common import config_option, missing, no, settings_or_exit
 from router.cli.report import format_option, instant, put, reading
 from router.core.limits import micros, moment
 from router.pricebook import now_micros
@@ -40,15 +40,15 @@ def create(config: Path | None, team: str, name: str, expires: int | None) -> No
         raise click.BadParameter("is in the past", param_hint="--expires")
     if team not in settings.teams:
         no(f"no team is called {team!r}; configured are {', '.join(settings.teams) or 'none'}")
-    path = settings.store_path
+    place = settings.place
     try:
-        if not path.exists():
-            migrate(path)
+        if missing(place):
+            migrate(place)
         if any(key["team"] == team and key["name"] == name and key["status"] == "valid" for key in _known(config, now)):
             no(f"team {team} has a key {name!r} already; revoke it first, or take another name")
         value = "fb-" + secrets.token_hex(20)
         key = StoredKey(f"key-{secrets.token_hex(6)}", team, name, hash_key(value), now, expires)
-        add_key(path, key)
+        add_key(place, key)
     except StoreDown as error:
         no(error)
     print(f"{key.id}: key {name!r} of team {team}; this is the only time that it is shown", file=sys.stderr)
@@ -72,12 +72,12 @@ def show(config: Path | None, format_: str) -> None:
 @click.argument("key_id", metavar="ID")
 def revoke(config: Path | None, key_id: str) -> None:
     """Revoke a key by its id, for good. A key of the configuration is revoked by taking it out of the file."""
-    path = settings_or_exit(config).store_path
+    place = settings_or_exit(config).place
     found = [key for key in _known(config, now_micros()) if key["id"] == key_id and key_id]
     if not found:
-        no(f"no key in {path} has the id {key_id!r}; `farebox keys list` shows them")
+        no(f"no key in {place} has the id {key_id!r}; `farebox keys list` shows them")
     try:
-        done = revoke_key(path, key_id, now_micros())
+        done = revoke_key(place, key_id, now_micros())
     except StoreDown as error:
         no(error)
     if not done:
@@ -89,7 +89,7 @@ def _known(config: Path | None, now: int) -> list[dict[str, Any]]:
     """Every key, as it is listed."""
     settings = settings_or_exit(config)
     stored: list[StoredKey] = []
-    if settings.store_path.exists():
+    if not missing(settings.place):
         with reading(config) as connection:
             stored = read_keys(connection)
     listed = [_stored(key, settings, now) for key in stored]

@@ -1,7 +1,6 @@
 """`farebox ledger`: the record, as it was written."""
 
 import csv
-import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from router.cli.report import format_option, reading, time_options
 from router.cli.verify import check, checkpoint
 from router.core.limits import moment
 from router.stores.ledgerfile import rows
+from router.stores.place import Connection
 
 PAGE = 1000  # rows for which a read is kept open, so that a slow reader never holds up the server's checkpoints
 
@@ -48,7 +48,7 @@ def export(config: Path | None, after: int, since: int | None, until: int | None
 
 
 def _pages(
-    connection: sqlite3.Connection, after: int, since: int | None, until: int | None
+    connection: Connection, after: int, since: int | None, until: int | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows page by page; of a time, only the stretch of the ledger that can hold it is read."""
     begin, end = _text(since, ""), _text(until, "~")

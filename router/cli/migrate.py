@@ -13,9 +13,9 @@ from router.stores.ports import StoreDown
 @config_option
 def command(config: Path | None) -> None:
     """Bring the store to this version's schema; makes it if there is none. `farebox serve` does so by itself."""
-    path = settings_or_exit(config).store_path
+    place = settings_or_exit(config).place
     try:
-        before, after = migrate(path)
+        before, after = migrate(place)
     except StoreDown as error:
         no(error)
-    print(f"{path}: schema {after}" + (" already" if before == after else f", was {before or 'empty'}"))
+    print(f"{place}: schema {after}" + (" already" if before == after else f", was {before or 'empty'}"))

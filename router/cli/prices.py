@@ -154,7 +154,7 @@ def diff(
         span = last_month(now) if since is None and until is None else (since, until)
         settings = settings_or_exit(config)
         again = _prices_then(config, settings, names, before, after, now if at is None else at)
-        bill = priced_again(settings.store_path, *span, settings.rates(), again)
+        bill = priced_again(settings.place, *span, settings.rates(), again)
     if format_ == "json":
         told: dict[str, Any] = (
             {} if only == "bill" else {"changes": [dict(zip(CHANGED, row, strict=True)) for row in rows]}

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import click
 
-from router.cli.common import config_option, no, store_path
+from router.cli.common import config_option, no, store_of
 from router.core.limits import moment
 from router.core.money import show
 from router.core.savings import Saving, saving
 from router.pricebook import as_date_or_instant
 from router.stores.ledgerfile import GROUPS, PROMPTS, SUMMED, connect, sums
+from router.stores.place import Connection
 from router.stores.ports import StoreDown
 
 Command = Callable[..., None]
@@ -57,16 +58,16 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
 
 
 @contextmanager
-def reading(config: Path | None) -> Iterator[sqlite3.Connection]:
+def reading(config: Path | None) -> Iterator[Connection]:
     """A read-only connection to the store; exit 1 with the reason when it cannot be read."""
-    path = store_path(config)
+    place = store_of(config)
     try:
-        with closing(connect(path)) as connection:
+        with closing(connect(place)) as connection:
             yield connection
     except StoreDown as error:
         no(error)
     except sqlite3.Error as error:
-        no(f"{path} cannot be read: {error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
+        no(f"{place} cannot be read: {error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
 
 
 def put(
@@ -176,7 +177,7 @@ def command(config: Path | None, since: int | None, until: int | None, by: tuple
 AGAINST = {"flagship": "always the flagship", "fixed_model": "the best single model"}
 
 
-def _savings(connection: sqlite3.Connection, since: int | None, until: int | None) -> dict[str, dict[str, Saving]]:
+def _savings(connection: Connection, since: int | None, until: int | None) -> dict[str, dict[str, Saving]]:
     """By currency, what was saved against the flagship and against the one model that would have done for everything."""
     days = dict[str, dict[str, list[tuple[int, int]]]]()
     for _, currency, *counts in sums(connection, ("day",), since, until):

@@ -45,6 +45,10 @@ async def _serve(path: Path, host: str | None, port: int | None, *, takeover: bo
     from router.server import run  # noqa: PLC0415
 
     settings, _ = read(path)
+    if takeover and not isinstance(settings.place, Path):
+        raise click.UsageError(
+            "--takeover is for a store that one process has; with PostgreSQL start the new one beside the old, and end the old"
+        )
     mock = mock_url = None
     if settings.mock is not None:
         from router.mock import MockVendors  # noqa: PLC0415 (only a demo needs it)

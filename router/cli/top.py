@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.cli.common import config_option, load_or_exit, no
+from router.cli.common import config_option, load_or_exit, missing, no
 from router.cli.report import put
 from router.core.limits import MICROS, moment
 from router.core.money import show
@@ -17,6 +17,7 @@ from router.pricebook import now_micros
 from router.snapshot import Snapshot
 from router.stores import spans
 from router.stores.ledgerfile import connect, settled
+from router.stores.place import Connection
 from router.stores.ports import StoreDown
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ def _drawn(blocks: Sequence[Block]) -> "RenderableType":
 
 def _looked(snapshot: Snapshot, span: str, by: str) -> list[Block]:
     """What there is to show now; exit 1 where the store cannot be read."""
-    path, now = snapshot.settings.store_path, now_micros()
+    place, now = snapshot.settings.place, now_micros()
     try:
-        if not path.exists():
-            raise StoreDown(f"{path}: there is no ledger yet; it is made by `farebox serve` or `farebox migrate`")
-        with closing(connect(path)) as connection:
+        if why := missing(place):
+            no(why)
+        with closing(connect(place)) as connection:
             return [
                 (f"the last {span}, by {by}, at {_clock(now)}Z", (by, *GROUP), _groups(connection, by, now - SPANS[span])),
                 ("budgets", BUDGET, _budgets(connection, snapshot, now)),
@@ -100,7 +101,7 @@ def _looked(snapshot: Snapshot, span: str, by: str) -> list[Block]:
         no(f"{error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
 
 
-def _groups(connection: sqlite3.Connection, by: str, since: int) -> list[tuple[Any, ...]]:
+def _groups(connection: Connection, by: str, since: int) -> list[tuple[Any, ...]]:
     """The dearest first, and their total."""
     names = ("requests", "cost", "saved", "input", "cache_read", "cache_write", "output", "reasoning")
     found: dict[tuple[str, str], list[int]] = {}
@@ -120,7 +121,7 @@ def _groups(connection: sqlite3.Connection, by: str, since: int) -> list[tuple[A
     return out
 
 
-def _budgets(connection: sqlite3.Connection, snapshot: Snapshot, now: int) -> list[tuple[Any, ...]]:
+def _budgets(connection: Connection, snapshot: Snapshot, now: int) -> list[tuple[Any, ...]]:
     """What is settled of each; the fullest first."""
     accounts = [(budget, budget.window(now)[0]) for budget in snapshot.budgets]
     spent = settled(connection, accounts, snapshot.rates.at(now))
@@ -134,7 +135,7 @@ def _budgets(connection: sqlite3.Connection, snapshot: Snapshot, now: int) -> li
     ]  # fmt: skip
 
 
-def _newest(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+def _newest(connection: Connection) -> list[tuple[Any, ...]]:
     query = (
         f"SELECT at, team, route, model, outcome, cost, currency, total_ms FROM ledger ORDER BY seq DESC LIMIT {LAST}"  # noqa: S608 (a number)
     )

@@ -11,6 +11,7 @@ from router.cli.common import config_option, no, settings_or_exit
 from router.cli.report import reading
 from router.core.checkpoint import BadCheckpoint, Checkpoint, parse
 from router.stores.ledgerfile import counted, last_row, totals, verify
+from router.stores.place import Connection
 from router.stores.ports import TOTAL_FIELDS
 from router.stores.spans import differing
 
@@ -57,7 +58,7 @@ def checkpoint(config: Path | None) -> None:
     print(Checkpoint(seq, digest.hex(), at).signed(key).line())
 
 
-def examine(connection: sqlite3.Connection, checkpoints: list[Checkpoint]) -> tuple[int, int, str]:
+def examine(connection: Connection, checkpoints: list[Checkpoint]) -> tuple[int, int, str]:
     """(rows as written, others, what is wrong first; "" if nothing is)."""
     good, bad, problem = _walk(connection)
     problem = problem or _against_sums(connection) or _against_checkpoints(connection, checkpoints)
@@ -86,7 +87,7 @@ def _checkpoints(config: Path | None, kept: Path | None) -> list[Checkpoint]:
     return found
 
 
-def _walk(connection: sqlite3.Connection) -> tuple[int, int, str]:
+def _walk(connection: Connection) -> tuple[int, int, str]:
     """(rows as written, others, what is wrong with the first of those)."""
     from rich.console import Console  # noqa: PLC0415 (only a terminal needs it)
     from rich.progress import track  # noqa: PLC0415
@@ -110,17 +111,19 @@ def _walk(connection: sqlite3.Connection) -> tuple[int, int, str]:
     return good, bad, problem
 
 
-def _first(connection: sqlite3.Connection, last: int, seq: int) -> str:
+def _first(connection: Connection, last: int, seq: int) -> str:
     """What is wrong at the first bad row."""
     if seq > last + 1:
         missing = f"Row {last + 1} is" if seq == last + 2 else f"Rows {last + 1} to {seq - 1} are"
         return f"{missing} missing: it goes on with row {seq}."
-    name = connection.execute("SELECT CAST(id AS BLOB) FROM ledger WHERE seq = ?", (seq,)).fetchone()
+    # as bytes: a file may have anything in it
+    as_bytes = "CAST(id AS BLOB)" if isinstance(connection, sqlite3.Connection) else "convert_to(id, 'UTF8')"
+    name = connection.execute(f"SELECT {as_bytes} FROM ledger WHERE seq = ?", (seq,)).fetchone()  # noqa: S608 (fixed text)
     shown = name[0].decode("utf-8", "replace") if name and name[0] is not None else "no id"
     return f"Row {seq} ({shown}) was changed, inserted or moved."
 
 
-def _against_sums(connection: sqlite3.Connection) -> str:
+def _against_sums(connection: Connection) -> str:
     """The chain cannot see that its end was cut off or made up; the sums kept beside it can."""
     names = TOTAL_FIELDS
     kept = {total.labels: [getattr(total, name) for name in names] for total in totals(connection)}
@@ -137,7 +140,7 @@ def _against_sums(connection: sqlite3.Connection) -> str:
     )
 
 
-def _against_checkpoints(connection: sqlite3.Connection, checkpoints: list[Checkpoint]) -> str:
+def _against_checkpoints(connection: Connection, checkpoints: list[Checkpoint]) -> str:
     """What was cut off, or made anew from some row on, is no longer what an earlier checkpoint says."""
     last = last_row(connection)
     for kept in sorted(checkpoints, key=lambda found: found.seq):

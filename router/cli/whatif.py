@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from router.cli.bounds import Bound, bounds, in_force, lowest
-from router.cli.common import config_option, config_path, no
+from router.cli.common import config_option, config_path, missing, no
 from router.cli.report import format_option, instant, put, time_options
 from router.core.altered import altered, fixed, times
 from router.core.limits import FOREVER, moment
@@ -26,6 +26,7 @@ from router.pricebook import PriceBook, read_books
 from router.promises import Promises
 from router.snapshot import Snapshot, load
 from router.stores.ledgerfile import connect, count_of, totals
+from router.stores.place import Connection
 from router.stores.ports import StoreDown
 from router.stores.traffic import certified, reader, replayed
 from router.yamlfile import BadConfiguration, Key
@@ -214,13 +215,13 @@ def command(
     except ValueError as error:
         no(error)
     change = Change(stay, quality, lambda vendor: vendor not in without and (not only or vendor in only))
-    path = store or snapshot.settings.store_path
+    place = store or snapshot.settings.place
     listed = _listed(config, snapshot, books, priced)
     span = (-FOREVER if since is None else since, FOREVER if until is None else until)
     try:
-        if not path.exists():
-            raise StoreDown(f"{path}: there is no ledger yet")
-        with closing(connect(path)) as connection:
+        if why := missing(place):
+            no(why)
+        with closing(connect(place)) as connection:
             habits = Habits()
             habits.load(totals(connection, since, until))
             callers = snapshot.teams
@@ -230,7 +231,7 @@ def command(
             _run(connection, replay, span)
             outcome = Outcome.of(replay, since, until)
             sent = partial(certified, connection, since=span[0], until=span[1])
-            certificates = in_force(snapshot, Promises.beside(path), quality)
+            certificates = in_force(snapshot, Promises.beside(store or snapshot.settings.store_path), quality)
             outcome.bounds = bounds(outcome.moves, certificates, snapshot.catalog, sent)
     except (StoreDown, sqlite3.Error) as error:
         no(f"{error}" + ("; run `farebox migrate`" if "no such" in str(error) else ""))
@@ -264,7 +265,7 @@ def _listed(
     return find
 
 
-def _run(connection: sqlite3.Connection, replay: Replay, span: tuple[int, int]) -> None:
+def _run(connection: Connection, replay: Replay, span: tuple[int, int]) -> None:
     from rich.console import Console  # noqa: PLC0415 (only a terminal needs it)
     from rich.progress import Progress  # noqa: PLC0415
 

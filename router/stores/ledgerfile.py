@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import math
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +15,27 @@ from router.core.entry import Entry, abandoned
 from router.core.limits import Budget, moment
 from router.core.money import Rate, convert_nano, show
 from router.core.reprice import Consumed
-from router.core.usage import INPUTS, KINDS, LEAVES, Usage
+from router.core.usage import KINDS, LEAVES, Usage
 from router.stores import spans
 from router.stores.journal import attempt_of
+from router.stores.place import Connection, Place
 from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
 from router.stores.schema import ALWAYS_HASHED, COLUMNS, STEPS, VERSION
 
 GENESIS = bytes(32)  # what the first row's hash follows
 
 
-def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+def connect(place: Place, *, write: bool = False) -> Connection:
     """A connection as the store uses it; read-only unless told otherwise. Raises `StoreDown`."""
+    if isinstance(place, Path):
+        return connect_file(place, write=write)
+    from router.stores import pgconnection  # noqa: PLC0415 (its driver need not be installed)
+
+    return pgconnection.connect(place, write=write)
+
+
+def connect_file(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """The same to a file."""
     try:
         return _writer(path) if write else _reader(path)
     except (sqlite3.Error, OSError) as error:
@@ -55,9 +67,17 @@ def _prepared(connection: sqlite3.Connection, *pragmas: str) -> sqlite3.Connecti
     return connection
 
 
-def migrate(path: Path) -> tuple[int, int]:
-    """Bring the file to this version's schema: (version before, version now). Raises `StoreDown`."""
-    with contextlib.closing(connect(path, write=True)) as connection:
+def migrate(place: Place) -> tuple[int, int]:
+    """Bring the store to this version's schema: (version before, version now). Raises `StoreDown`."""
+    if isinstance(place, Path):
+        return _migrate_file(place)
+    from router.stores import pgschema  # noqa: PLC0415 (its driver need not be installed)
+
+    return pgschema.migrate(place)
+
+
+def _migrate_file(path: Path) -> tuple[int, int]:
+    with contextlib.closing(connect_file(path, write=True)) as connection:
         before: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if before > VERSION:
             raise StoreDown(f"{path} was written by a newer Farebox (schema {before}, this one knows {VERSION})")
@@ -92,18 +112,18 @@ def values_of(entry: Entry) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def rows(connection: sqlite3.Connection, after: int = 0, limit: int = -1) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows(connection: Connection, after: int = 0, limit: int = -1) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows in the contract's form, with their sequence numbers."""
-    yield from _rows(connection, "seq > ? ORDER BY seq LIMIT ?", (after, limit))
+    yield from _rows(connection, "seq > ? ORDER BY seq LIMIT ?", (after, sys.maxsize if limit < 0 else limit))
 
 
-def rows_of(connection: sqlite3.Connection, request_id: str) -> Iterator[dict[str, Any]]:
+def rows_of(connection: Connection, request_id: str) -> Iterator[dict[str, Any]]:
     """One request's rows, found by their ids, which are the request's and the attempt's number."""
     for _, row in _rows(connection, "id > ? AND id < ? ORDER BY attempt", (f"{request_id}.", f"{request_id}/")):
         yield row
 
 
-def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(connection: Connection, where: str, args: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = ", ".join(COLUMNS)
     found = connection.execute(f"SELECT seq, hash, {columns} FROM ledger WHERE {where}", args)  # noqa: S608 (names of ours)
     for seq, digest, *values in found:
@@ -117,7 +137,7 @@ def _rows(connection: sqlite3.Connection, where: str, args: Sequence[Any]) -> It
         yield seq, {**row, "usage": usage, "hash": digest.hex()}
 
 
-def totals(connection: sqlite3.Connection, since: int | None = None, until: int | None = None) -> list[Total]:
+def totals(connection: Connection, since: int | None = None, until: int | None = None) -> list[Total]:
     """The sums that are kept; for a span of time [since, until), the same from those of its days, hours and rows."""
     fields = TOTAL_FIELDS
     if since is None and until is None:
@@ -127,7 +147,7 @@ def totals(connection: sqlite3.Connection, since: int | None = None, until: int 
     return [Total(**dict(zip(fields, values, strict=True))) for values in found]
 
 
-def counted(connection: sqlite3.Connection) -> list[Total]:
+def counted(connection: Connection) -> list[Total]:
     """What `totals` has to be: the rows, added up."""
     labels = ", ".join(TOTAL_FIELDS[:8])
     fields = (*TOTAL_FIELDS[:8], *SUMMED, "vendor_cost")
@@ -135,15 +155,22 @@ def counted(connection: sqlite3.Connection) -> list[Total]:
     return [Total(**dict(zip(fields, values, strict=True))) for values in found]
 
 
-def verify(connection: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
+def verify(connection: Connection) -> Iterator[tuple[int, bool]]:
     """Walk the chain: (sequence number, whether the row is as it was written and follows the one before it)."""
-    last, expected = GENESIS, 1
-    for seq, digest, *values in connection.execute(f"SELECT seq, hash, {', '.join(COLUMNS)} FROM ledger ORDER BY seq"):  # noqa: S608 (names of ours)
-        yield seq, seq == expected and chain(last, values) == digest
-        last, expected = digest, seq + 1
+    last, expected, after = GENESIS, 1, -sys.maxsize
+    query = f"SELECT seq, hash, {', '.join(COLUMNS)} FROM ledger WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 (names of ours)
+    while True:
+        found = 0
+        for found, (seq, digest, *values) in enumerate(connection.execute(query, (after,)), 1):  # noqa: B007 (its last)
+            whole = math.inf not in values and -math.inf not in values  # JSON writes them as it does NULL
+            yield seq, whole and seq == expected and chain(last, values) == digest
+            last, expected = digest, seq + 1
+        if found < PAGE:
+            return
+        after = expected - 1
 
 
-def last_row(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
+def last_row(connection: Connection) -> tuple[int, bytes] | None:
     """The number and the hash of the newest row; None while there is none."""
     found: tuple[int, bytes] | None = connection.execute(
         "SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1"
@@ -151,27 +178,35 @@ def last_row(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
     return found
 
 
-def open_attempts(connection: sqlite3.Connection) -> list[Entry]:
-    entries = []
-    for (body,) in connection.execute("SELECT body FROM attempts ORDER BY id"):
-        entries.append(abandoned(attempt_of(orjson.loads(body))))
-    return entries
+def open_attempts(connection: Connection) -> list[Entry]:
+    return [closed(body) for (body,) in connection.execute("SELECT body FROM attempts ORDER BY id")]
+
+
+def closed(body: bytes) -> Entry:
+    """How an attempt is closed that a dead process has left open, as it was stored."""
+    return abandoned(attempt_of(orjson.loads(body)))
 
 
 def spent(
-    connection: sqlite3.Connection, accounts: Sequence[tuple[Budget, int]], rates: Mapping[str, Rate]
+    connection: Connection, accounts: Sequence[tuple[Budget, int]], rates: Mapping[str, Rate]
 ) -> Mapping[str, int]:
     """Settled money per account. An account that was not live when rows were written is counted anew from the rows, so
     that a budget added in the middle of a month knows what the month has cost.
     """
-    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live")}
     out: dict[str, int] = {}
     connection.execute("BEGIN IMMEDIATE")
+    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live <> 0")}
     for budget, start in accounts:
         if budget.account not in live:
             spent = _count_anew(connection, budget, start, rates)
-            connection.execute("INSERT OR REPLACE INTO spend VALUES (?, ?, ?)", (budget.account, start, spent))
-            connection.execute("INSERT OR REPLACE INTO accounts VALUES (?, 1)", (budget.account,))
+            connection.execute(
+                "INSERT INTO spend (account, start, nano) VALUES (?, ?, ?) ON CONFLICT (account, start) DO UPDATE SET nano = excluded.nano",
+                (budget.account, start, spent),
+            )
+            connection.execute(
+                "INSERT INTO accounts (account, live) VALUES (?, 1) ON CONFLICT (account) DO UPDATE SET live = 1",
+                (budget.account,),
+            )
             live.add(budget.account)
         found = connection.execute(
             "SELECT nano FROM spend WHERE account = ? AND start = ?", (budget.account, start)
@@ -183,19 +218,17 @@ def spent(
     return out
 
 
-def spent_later(
-    connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]]
-) -> Mapping[str, Mapping[int, int]]:
+def spent_later(connection: Connection, accounts: Iterable[tuple[Budget, int]]) -> Mapping[str, Mapping[int, int]]:
     """Settled money per account in windows that start after the given instant: there is some where a clock was set back."""
     query = "SELECT start, nano FROM spend WHERE account = ? AND start > ?"
     return {budget.account: dict(connection.execute(query, (budget.account, start))) for budget, start in accounts}
 
 
 def settled(
-    connection: sqlite3.Connection, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate]
+    connection: Connection, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate]
 ) -> Mapping[str, int]:
     """What each budget's account has settled in the window that starts at the given instant; writes nothing."""
-    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live")}
+    live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live <> 0")}
     query = "SELECT nano FROM spend WHERE account = ? AND start = ?"
     out: dict[str, int] = {}
     for budget, start in accounts:
@@ -207,7 +240,7 @@ def settled(
     return out
 
 
-def _count_anew(connection: sqlite3.Connection, budget: Budget, start: int, rates: Mapping[str, Rate]) -> int:
+def _count_anew(connection: Connection, budget: Budget, start: int, rates: Mapping[str, Rate]) -> int:
     where, args = "at >= ?", list[Any]([start])
     team, _, key = budget.owner.partition("/")
     if budget.owner != "*":
@@ -227,59 +260,34 @@ def _count_anew(connection: sqlite3.Connection, budget: Budget, start: int, rate
     return total
 
 
-def free_taken(connection: sqlite3.Connection, span: FreeSpan) -> FreeTaken:
+def free_taken(connection: Connection, span: FreeSpan) -> FreeTaken:
     """What the rows of a span took from a free quota; a row that took nothing has NULL."""
     names = ", ".join("?" * len(span.models))
-    query = f"""SELECT count(*), ifnull(sum(free_tokens), 0) FROM ledger WHERE free_tokens IS NOT NULL
+    query = f"""SELECT count(*), coalesce(sum(free_tokens), 0) FROM ledger WHERE free_tokens IS NOT NULL
         AND vendor = ? AND model IN ({names}) AND at >= ? AND at < ?"""  # noqa: S608 (fixed text)
     return FreeTaken(*connection.execute(query, (span.vendor, *span.models, span.since, span.until)).fetchone())
 
 
-# What a report may be grouped by, as SQL; a key's name is only unique within its team.
+# What a report may be grouped by, as SQL; a key's name is only unique within its team. Days are a step, not a name.
 GROUPS: Mapping[str, str] = {
     "team": "team", "key": "team || '/' || key", "route": "route", "model": "model", "vendor": "vendor",
-    "tier": "tier", "outcome": "outcome", "day": "date(at / 1000000, 'unixepoch')",
+    "tier": "tier", "outcome": "outcome", "day": "",
 }  # fmt: skip
-_TOKENS = ", ".join(" + ".join(f"ifnull(sum({leaf}), 0)" for leaf in leaves) for leaves in KINDS.values())
-SUMS_SQL = f"""sum(attempt > 0), sum(final), sum(cost),
+_TOKENS = ", ".join(" + ".join(f"coalesce(sum({leaf}), 0)" for leaf in leaves) for leaves in KINDS.values())
+SUMS_SQL = f"""sum(CASE WHEN attempt > 0 THEN 1 ELSE 0 END), sum(final), sum(cost),
     sum(CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END),
-    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}, sum(ifnull(fixed_cost, cost))"""
+    sum(CASE WHEN basis = 'estimated' THEN cost ELSE 0 END), {_TOKENS}, sum(coalesce(fixed_cost, cost))"""
 SUMMED = ("attempts", "requests", "cost", "saved", "estimated_cost", *KINDS, "fixed_cost")
 # Prompt tokens as estimated and as billed, of the attempts where both are known.
-_BILLED = " + ".join(f"ifnull({leaf}, 0)" for leaf in INPUTS)
-_BOTH = f"basis <> 'estimated' AND outcome <> 'error' AND prompt_estimate IS NOT NULL AND {_BILLED} > 0"
-_PROMPTS = ", ".join(f"sum(CASE WHEN {_BOTH} THEN {tokens} ELSE 0 END)" for tokens in ("prompt_estimate", _BILLED))
 PROMPTS = ("prompt_estimate", "prompt_billed")
 
 
 def sums(
-    connection: sqlite3.Connection, by: Sequence[str], since: int | None = None, until: int | None = None
+    connection: Connection, by: Sequence[str], since: int | None = None, until: int | None = None
 ) -> Iterator[tuple[Any, ...]]:
     """Sums over the attempts that began in [since, until), as (*groups, currency, *SUMMED, *PROMPTS); amounts are
     nano-units. In the order of days where they are asked for, else the dearest first.
     """
-    if kept(by):
-        yield from _from_spans(connection, by, since, until)
-        return
-    names = [*(GROUPS[name] for name in by), "currency"]
-    places = ", ".join(str(i) for i in range(1, len(names) + 1))
-    order = f"{by.index('day') + 1}, sum(cost) DESC" if "day" in by else "sum(cost) DESC"
-    bounds = [(sign, at) for sign, at in ((">=", since), ("<", until)) if at is not None]
-    where = " AND ".join(f"at {sign} ?" for sign, _ in bounds) or "true"
-    query = f"""SELECT {", ".join(names)}, {SUMS_SQL}, {_PROMPTS} FROM ledger WHERE {where}
-        GROUP BY {places} ORDER BY {order}, {places}"""  # noqa: S608 (names of ours)
-    yield from connection.execute(query, [at for _, at in bounds])
-
-
-def kept(by: Iterable[str]) -> bool:
-    """Whether there are sums by these names, so that the rows need not be read."""
-    return all(name in {"key", "day"} or name in spans.LABELS for name in by)
-
-
-def _from_spans(
-    connection: sqlite3.Connection, by: Sequence[str], since: int | None, until: int | None
-) -> Iterator[tuple[Any, ...]]:
-    """`sums` from those of days, hours and rows."""
     groups = [*(GROUPS[name] for name in by if name != "day"), "currency"]
     step: Literal["day"] | None = "day" if "day" in by else None
     names = (*SUMMED, *PROMPTS)
@@ -302,7 +310,7 @@ _CONSUMED = (
 PAGE = 5000  # rows for which a read is kept open, so that a slow reader never holds up the server's checkpoints
 
 
-def count_of(connection: sqlite3.Connection, since: int, until: int) -> int:
+def count_of(connection: Connection, since: int, until: int) -> int:
     """How many attempts began in [since, until)."""
     found: int = connection.execute("SELECT count(*) FROM ledger WHERE at >= ? AND at < ?", (since, until)).fetchone()[
         0
@@ -310,7 +318,7 @@ def count_of(connection: sqlite3.Connection, since: int, until: int) -> int:
     return found
 
 
-def consumed(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Consumed]:
+def consumed(connection: Connection, since: int, until: int) -> Iterator[Consumed]:
     """The attempts that began in [since, until), page by page, as a price may depend on them."""
     query = f"SELECT {', '.join(_CONSUMED)} FROM ledger WHERE seq > ? AND seq <= ? AND attempt > 0 AND at >= ? AND at < ? ORDER BY seq LIMIT ?"  # noqa: S608 (names of ours)
     span = "SELECT min(seq) - 1, max(seq) FROM ledger WHERE at >= ? AND at < ?"
@@ -325,27 +333,28 @@ def consumed(connection: sqlite3.Connection, since: int, until: int) -> Iterator
             yield Consumed(at, ended, team, model, vendor, cost, currency, own, own_currency, usage, tier, free)
 
 
-def read_keys(connection: sqlite3.Connection) -> list[StoredKey]:
-    return [StoredKey(*found) for found in connection.execute("SELECT * FROM keys ORDER BY created")]
+def read_keys(connection: Connection) -> list[StoredKey]:
+    columns = "id, team, name, sha256, created, expires, revoked"
+    return [StoredKey(*found) for found in connection.execute(f"SELECT {columns} FROM keys ORDER BY created")]  # noqa: S608 (names of ours)
 
 
-def add_key(path: Path, key: StoredKey) -> None:
+def add_key(place: Place, key: StoredKey) -> None:
     """Store a key's hash. Raises `StoreDown`."""
-    with contextlib.closing(connect(path, write=True)) as connection:
+    with contextlib.closing(connect(place, write=True)) as connection:
         try:
             connection.execute(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO keys (id, team, name, sha256, created, expires, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (key.id, key.team, key.name, key.sha256, key.created, key.expires, key.revoked),
             )
         except sqlite3.Error as error:
-            raise StoreDown(f"{path}: {error}") from None
+            raise StoreDown(f"{place}: {error}") from None
 
 
-def revoke_key(path: Path, key_id: str, now: int) -> bool:
+def revoke_key(place: Place, key_id: str, now: int) -> bool:
     """Revoke a key; False if there is no such key that is still valid. Raises `StoreDown`."""
-    with contextlib.closing(connect(path, write=True)) as connection:
+    with contextlib.closing(connect(place, write=True)) as connection:
         try:
             done = connection.execute("UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL", (now, key_id))
         except sqlite3.Error as error:
-            raise StoreDown(f"{path}: {error}") from None
+            raise StoreDown(f"{place}: {error}") from None
         return done.rowcount == 1

@@ -7,12 +7,12 @@ takes over or starts again, and nothing is lost in between.
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import orjson
 
 from router.core.alerts import DAYS_BACK, HOUR, Alert
 from router.stores.ledgerfile import connect
+from router.stores.place import Connection, Place
 from router.stores.ports import StoreDown
 
 MAX_WAITING = 1000  # alerts to be sent; those that come when so many wait are found again while they hold, or not told
@@ -21,8 +21,8 @@ MAX_WAITING = 1000  # alerts to be sent; those that come when so many wait are f
 class Outbox:
     """Calls that wait for the disk: not for the event loop's thread. All raise `StoreDown`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def put(self, alerts: Sequence[Alert], target: str, now: int) -> bool:
         """Write down what was found for a target; only the last of them is to be sent, and only if it is new."""
@@ -36,7 +36,7 @@ class Outbox:
             for alert in alerts:
                 sent = alert is alerts[-1]
                 found = connection.execute(
-                    "INSERT INTO alerts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO alerts (id, target, at, body, done) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (alert.id, target, now, orjson.dumps(alert), None if sent else now),
                 )
                 new = sent and found.rowcount == 1
@@ -61,9 +61,9 @@ class Outbox:
             return list(connection.execute(query, (HOUR, since, currency)))
 
     @contextlib.contextmanager
-    def _open(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+    def _open(self, *, write: bool = True) -> Iterator[Connection]:
         try:
-            with contextlib.closing(connect(self._path, write=write)) as connection:
+            with contextlib.closing(connect(self._place, write=write)) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise StoreDown(f"{self._path}: {error}") from None
+            raise StoreDown(f"{self._place}: {error}") from None

@@ -15,7 +15,7 @@ from router.core.entry import Attempt, Entry
 from router.stores.journal import Journal
 from router.stores.leases import Buried
 from router.stores.ports import StoreDown
-from router.stores.sqlite import SqliteLedger
+from router.stores.reading import StoredLedger
 
 log = logging.getLogger("farebox.store")
 
@@ -27,7 +27,7 @@ OnFailure = Literal["refuse", "serve"]
 class Recorder:
     """`open` and `close` of the port `Ledger`."""
 
-    ledger: SqliteLedger
+    ledger: StoredLedger
     journal: Journal
     on_failure: OnFailure = "refuse"
     let_through: Counter[str] = field(default_factory=Counter)  # attempts that only the journal has seen begin, by team

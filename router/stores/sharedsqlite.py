@@ -22,7 +22,7 @@ from router.core.entry import Attempt, Entry, abandoned
 from router.core.lease import GRACE_S, MICROS, Account
 from router.stores.journal import attempt_of
 from router.stores.leases import Buried
-from router.stores.ledgerfile import GENESIS, connect, last_row, migrate
+from router.stores.ledgerfile import GENESIS, connect_file, last_row, migrate
 from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger
 from router.stores.sqlleases import SQLITE, SqlLeases
@@ -64,7 +64,7 @@ def leases_in(path: Path) -> SqlLeases:
     """Leases beside a ledger. What is lost with the machine's power is nothing: then nobody lives who had leased."""
 
     def connection() -> sqlite3.Connection:
-        made = connect(path, write=True)
+        made = connect_file(path, write=True)
         made.execute("PRAGMA synchronous=NORMAL")
         return made
 

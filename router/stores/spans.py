@@ -1,37 +1,37 @@
 """Sums of the ledger over time, exact to the row, without reading millions of them.
 
-The table `spans` has the sums of each hour and each day (UTC) per set of names, which are in `names`; the ledger's own
-trigger adds each row to both in the row's transaction. A span of time is made of whole days, whole hours at its ends and single rows at the
+The table `spans` has the sums of each hour and each day (UTC) per set of names, which are in `names`; each row is added to
+both in its own transaction, in SQLite by a trigger. A span of time is made of whole days, whole hours at its ends and single rows at the
 ends of those, so that any instant may be its end.
 """
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from router.core.limits import FOREVER, MICROS
 from router.core.usage import INPUTS, KINDS
+from router.stores.place import Connection
 
 HOUR, DAY = 3600 * MICROS, 86_400 * MICROS
 STEPS: Mapping[str, int] = {"hour": HOUR, "day": DAY}
 LABELS = ("team", "key", "route", "model", "vendor", "tier", "outcome", "currency", "vendor_currency")
 """The names by which sums are kept apart."""
 
-_BILLED = " + ".join(f"ifnull({leaf}, 0)" for leaf in INPUTS)
+_BILLED = " + ".join(f"coalesce({leaf}, 0)" for leaf in INPUTS)
 _BOTH = f"basis <> 'estimated' AND outcome <> 'error' AND prompt_estimate IS NOT NULL AND {_BILLED} > 0"
 # Each sum as what one row adds to it. Of prompts as estimated and as billed only rows count where both are known.
 _ROW: Mapping[str, str] = {
-    "attempts": "attempt > 0",  # an answer that was given again is none
+    "attempts": "CASE WHEN attempt > 0 THEN 1 ELSE 0 END",  # an answer that was given again is none
     "requests": "final",
     "cost": "cost",
     "vendor_cost": "vendor_cost",
     "estimated_cost": "CASE WHEN basis = 'estimated' THEN cost ELSE 0 END",
     "saved": "CASE WHEN outcome <> 'error' AND flagship_cost > cost THEN flagship_cost - cost ELSE 0 END",
-    **{kind: " + ".join(f"ifnull({leaf}, 0)" for leaf in leaves) for kind, leaves in KINDS.items()},
+    **{kind: " + ".join(f"coalesce({leaf}, 0)" for leaf in leaves) for kind, leaves in KINDS.items()},
     "prompt_estimate": f"CASE WHEN {_BOTH} THEN prompt_estimate ELSE 0 END",
     "prompt_billed": f"CASE WHEN {_BOTH} THEN {_BILLED} ELSE 0 END",
-    "fixed_cost": "ifnull(fixed_cost, cost)",
+    "fixed_cost": "coalesce(fixed_cost, cost)",
 }
 SUMS = tuple(_ROW)
 
@@ -72,7 +72,7 @@ def _cut(low: int, high: int, kinds: Sequence[Literal["day", "hour", "row"]], ou
 
 
 def summed(
-    connection: sqlite3.Connection,
+    connection: Connection,
     groups: Sequence[str],
     names: Sequence[str] = SUMS,
     since: int | None = None,
@@ -112,11 +112,11 @@ def summed(
     if not parts:
         return
     group = f" GROUP BY {', '.join(str(i) for i in range(1, len(wanted) + 1))}" if wanted else ""
-    query = f"SELECT {', '.join([*wanted, added])} FROM ({' UNION ALL '.join(parts)}){group}"  # noqa: S608 (names of ours)
+    query = f"SELECT {', '.join([*wanted, added])} FROM ({' UNION ALL '.join(parts)}) AS pieces{group}"  # noqa: S608 (names of ours)
     yield from connection.execute(query, args)
 
 
-def differing(connection: sqlite3.Connection) -> str:
+def differing(connection: Connection) -> str:
     """The first length of span ("hour" or "day") whose sums are not those of the rows; "" if none."""
     added = ", ".join(f"sum({told})" for told in _ROW.values())
     whole = connection.execute(f"SELECT {added} FROM ledger").fetchone()  # noqa: S608 (names of ours)

@@ -14,7 +14,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,28 +23,10 @@ import orjson
 
 from router.core.entry import Attempt, Entry
 from router.core.lease import Account
-from router.core.limits import Budget
-from router.core.money import Rate
-from router.stores.hours import Cell, hours, newest, past
-from router.stores.ledgerfile import (
-    GENESIS,
-    add_key,
-    chain,
-    connect,
-    free_taken,
-    last_row,
-    migrate,
-    open_attempts,
-    read_keys,
-    revoke_key,
-    rows,
-    rows_of,
-    spent,
-    spent_later,
-    totals,
-    values_of,
-)
-from router.stores.ports import SUMS, FreeSpan, FreeTaken, Labels, StoredKey, StoreDown, Total, labels_of
+from router.stores.ledgerfile import GENESIS, chain, connect_file, last_row, migrate, open_attempts, values_of
+from router.stores.place import Connection
+from router.stores.ports import SUMS, Labels, StoreDown, Total, labels_of
+from router.stores.reading import StoredLedger
 from router.stores.schema import COLUMNS, VERSION
 
 T = TypeVar("T")
@@ -66,7 +48,7 @@ def fill(path: Path, entries: Iterable[Entry]) -> None:
     migrate(path)
     ledger, waiting = SqliteLedger(path), iter(entries)
     try:
-        with contextlib.closing(connect(path, write=True)) as connection:
+        with contextlib.closing(connect_file(path, write=True)) as connection:
             connection.execute("PRAGMA synchronous=OFF")
             last = last_row(connection)
             ledger._last_hash = last[1] if last else GENESIS  # noqa: SLF001 (its own)
@@ -78,11 +60,12 @@ def fill(path: Path, entries: Iterable[Entry]) -> None:
         raise StoreDown(f"{path}: {error}") from None
 
 
-class SqliteLedger:
+class SqliteLedger(StoredLedger):
     """See the port `Ledger`. One serving process at a time; commands may read, and write keys, beside it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.place = self.path = path
+        self.shared = False
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,7 +91,7 @@ class SqliteLedger:
         self._lock = lock
 
     def _begin(self) -> None:
-        connection = connect(self.path, write=True)
+        connection = connect_file(self.path, write=True)
         last = last_row(connection)
         self._last_hash = last[1] if last else GENESIS
         self._loop = asyncio.get_running_loop()
@@ -255,74 +238,15 @@ class SqliteLedger:
 
     # Reading
 
-    async def open_attempts(self) -> list[Attempt]:
-        """What was written down as begun and is not closed."""
-        return [entry.attempt for entry in await self._read(open_attempts)]
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        return await asyncio.to_thread(self._ask, query)
 
-    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        def run() -> T:
-            try:
-                with contextlib.closing(connect(self.path)) as connection:
-                    return query(connection)
-            except sqlite3.Error as error:
-                raise StoreDown(f"{self.path}: {error}") from None
+    async def _change(self, query: Callable[[Connection], T]) -> T:
+        return await asyncio.to_thread(self._ask, query, write=True)
 
-        return await asyncio.to_thread(run)
-
-    async def entries(self, after: int = 0, limit: int = 1000) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        for item in await self._read(lambda connection: list(rows(connection, after, limit))):
-            yield item
-
-    async def last(self) -> tuple[int, bytes] | None:
-        """The number and the hash of the newest row; None while there is none."""
-        return await self._read(last_row)
-
-    async def totals(self, since: int | None = None, until: int | None = None) -> list[Total]:
-        return await self._read(lambda connection: totals(connection, since, until))
-
-    async def past(self, since: int, recent: int) -> tuple[int, list[Cell], list[Cell]]:
-        """(last number there is, sums by the hour from `since` on, sums by the day): see `stores.hours`."""
-        return await self._read(lambda connection: past(connection, since, recent))
-
-    async def hours(self, after: int) -> tuple[int, list[Cell]]:
-        """(last number there is, sums by the hour) of the rows behind `after`."""
-        return await self._read(lambda connection: hours(connection, after))
-
-    async def newest(self, limit: int, team: str | None = None) -> list[str]:
-        """The requests that ended last, newest first."""
-        return await self._read(lambda connection: newest(connection, limit, team))
-
-    async def of_requests(self, ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
-        """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""
-        return await self._read(lambda connection: {name: list(rows_of(connection, name)) for name in ids})
-
-    async def spent(
-        self, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate] | None = None
-    ) -> Mapping[str, int]:
-        wanted = list(accounts)
-
-        def query() -> Mapping[str, int]:
-            try:
-                with contextlib.closing(connect(self.path, write=True)) as connection:
-                    return spent(connection, wanted, rates or {})
-            except sqlite3.Error as error:
-                raise StoreDown(f"{self.path}: {error}") from None
-
-        return await asyncio.to_thread(query)
-
-    async def spent_later(self, accounts: Sequence[tuple[Budget, int]]) -> Mapping[str, Mapping[int, int]]:
-        return await self._read(lambda connection: spent_later(connection, accounts))
-
-    async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
-        return await self._read(lambda connection: [free_taken(connection, span) for span in spans])
-
-    # Keys
-
-    async def keys(self) -> list[StoredKey]:
-        return await self._read(read_keys)
-
-    async def add_key(self, key: StoredKey) -> None:
-        await asyncio.to_thread(add_key, self.path, key)
-
-    async def revoke_key(self, key_id: str, now: int) -> bool:
-        return await asyncio.to_thread(revoke_key, self.path, key_id, now)
+    def _ask(self, query: Callable[[Connection], T], *, write: bool = False) -> T:
+        try:
+            with contextlib.closing(connect_file(self.path, write=write)) as connection:
+                return query(connection)
+        except sqlite3.Error as error:
+            raise StoreDown(f"{self.path}: {error}") from None
