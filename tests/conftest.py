@@ -2,6 +2,7 @@
 
 - `farebox_process(config)`: a `farebox serve` child; `running(config, handler_cancellation=…)`: the same in this process.
 - `demo`: the configuration of `make run`; `vendor`: a `RawVendor`, started.
+- `postgres`: a PostgreSQL server for the whole run; `database`: the URL of an empty database in it.
 - Always: no network beyond loopback, and no task of ours outlives its test.
 """
 
@@ -11,6 +12,7 @@ import inspect
 import socket
 
 import pytest
+from postgresserver import PostgresServer
 from support import FareboxProcess, RawVendor, demo_config, guarded, serving, stray_tasks
 
 
@@ -57,6 +59,17 @@ async def running(tmp_path):
             return await stack.enter_async_context(serving(config, tmp_path, **how))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres):
+    return postgres.database()
 
 
 @pytest.fixture

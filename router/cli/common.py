@@ -9,7 +9,7 @@ import click
 from router.resources import config_folder
 from router.settings import Settings, read
 from router.snapshot import Snapshot, load
-from router.stores.place import Place
+from router.stores.place import NO_LEDGER, Place
 from router.yamlfile import BadConfiguration
 
 C = TypeVar("C")
@@ -71,5 +71,5 @@ def store_of(given: Path | None) -> Place:
 def missing(place: Place) -> str:
     """Why there is no store; "" if there is one, or its server has to be asked."""
     if isinstance(place, Path) and not place.exists():
-        return f"{place}: there is no ledger yet; it is made by `farebox serve` or `farebox migrate`"
+        return f"{place}: {NO_LEDGER}"
     return ""

@@ -4,7 +4,6 @@ import csv
 import heapq
 import io
 import json
-import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from router.core.money import NANO
 from router.pricebook import problems_of
 from router.priceentry import Strict
 from router.settings import Settings
-from router.stores.invoicefile import Scope, currencies, differences, elsewhere, load, vendors
+from router.stores.invoicefile import Scope, bring, currencies, differences, elsewhere, load, vendors, workplace
+from router.stores.place import Connection
 from router.yamlfile import BadConfiguration
 from router.yamlfile import load as load_yaml
 
@@ -117,12 +117,12 @@ def command(
     """
     settings, told = settings_or_exit(config), _mapped(mapping)
     zone = ZoneInfo(timezone or told.timezone or "UTC")
-    with reading(config) as connection, _opened(invoice, encoding) as text:
+    with reading(config) as connection, workplace(connection) as local, _opened(invoice, encoding) as text:
         vendor = _vendor(connection, vendor or told.vendor)
         wire = {name: model.name or name for name, model in settings.models.items() if model.vendor == vendor}
         named = names_of_models(wire, told.models, vendor)
         reader = Lines(text, {**told.columns, **columns}, zone, named, currency or told.currency or "")
-        load(connection, reader, by_id="id" in reader.columns)
+        load(local, reader, by_id="id" in reader.columns)
         if reader.faults:
             more = f"\n… and {len(reader.faults) - FAULTS} more" if len(reader.faults) > FAULTS else ""
             no("\n".join(f"{invoice}:{line}: {fault}" for line, fault in reader.faults[:FAULTS]) + more)
@@ -132,8 +132,9 @@ def command(
             *reader.span(since, until, zone),
             window * 1_000_000,
         )
+        bring(connection, local, scope)
         ours = _ours(settings, vendor, named)
-        found = differences(connection, scope, ours, reader.bucket(zone), 10 ** (ATTO - reader.places) // 2)
+        found = differences(local, scope, ours, reader.bucket(zone), 10 ** (ATTO - reader.places) // 2)
         sums = Sums()
         head = {
             "invoice": str(invoice), "vendor": vendor, "currency": scope.currency, "by": "id" if "id" in reader.columns else "model and time",
@@ -285,7 +286,7 @@ def _mapped(path: Path | None) -> Mapped:
     return told
 
 
-def _vendor(connection: sqlite3.Connection, told: str | None) -> str:
+def _vendor(connection: Connection, told: str | None) -> str:
     known = vendors(connection)
     if told is None and len(known) != 1:
         raise click.UsageError(f"say whose invoice it is with --vendor; the ledger has {', '.join(known) or 'no rows'}")

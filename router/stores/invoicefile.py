@@ -1,17 +1,22 @@
 """An invoice beside the ledger: both in one SQLite connection, the invoice in temporary tables, so that size is no matter.
+Of a ledger in another database the rows that an invoice is about are brought into a file that lives as long as the command.
 
 By id each request is one thing; without ids each day (or month) of a model is. What is left over on both sides by id is
 matched once more: by model, usage and time, and what was only estimated here by model and time.
 """
 
+import contextlib
 import itertools
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from router.core.differences import Billed, Difference, Recorded, compare
 from router.core.invoice import COUNTS, Line
 from router.core.money import NANO
+from router.stores.place import Connection
+from router.stores.schema import COLUMNS
 
 _BATCH = 5000
 _SLACK = 2 * 86_400_000_000  # a request that is named may lie so far outside of the time: vendors write when it ended
@@ -36,6 +41,33 @@ class Scope(NamedTuple):
     since: int | None
     until: int | None  # microseconds since 1970; not included
     window: int  # microseconds that may lie between an invoice's time of a request and the ledger's
+
+
+@contextlib.contextmanager
+def workplace(connection: Connection) -> Iterator[sqlite3.Connection]:
+    """Where invoice and ledger come together; see `bring`."""
+    if isinstance(connection, sqlite3.Connection):
+        yield connection
+        return
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(sqlite3.connect(f"{folder}/rows.db")) as local:
+        local.execute("PRAGMA journal_mode = OFF")
+        local.execute("PRAGMA synchronous = OFF")
+        local.execute(f"CREATE TABLE ledger (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS)})")
+        yield local
+
+
+def bring(connection: Connection, local: sqlite3.Connection, scope: Scope) -> None:
+    """See that the rows of a scope, and what may be compared with them, are at the `workplace`."""
+    if connection is local:
+        return
+    query = f"""SELECT seq, {", ".join(COLUMNS)} FROM ledger WHERE seq > ? AND vendor = ? AND vendor_currency = ?
+        AND at >= ? AND at < ? ORDER BY seq LIMIT {_BATCH}"""  # noqa: S608 (names of ours)
+    insert = f"INSERT INTO ledger VALUES ({', '.join('?' * (1 + len(COLUMNS)))})"  # noqa: S608 (question marks)
+    after = 0
+    while rows := connection.execute(query, (after, scope.vendor, scope.currency, *_span(scope, _SLACK))).fetchall():
+        local.executemany(insert, rows)
+        after = rows[-1][0]
+    local.commit()
 
 
 def load(connection: sqlite3.Connection, lines: Iterable[Line], *, by_id: bool) -> None:
@@ -99,20 +131,20 @@ def differences(
         yield compare(None, _recorded(row), half)
 
 
-def elsewhere(connection: sqlite3.Connection, scope: Scope) -> int:
+def elsewhere(connection: Connection, scope: Scope) -> int:
     """The vendor's rows of that time that are in another currency, and so are not compared."""
     query = "SELECT count(*) FROM ledger WHERE vendor = ? AND vendor_currency <> ? AND at >= ? AND at < ?"
     found: int = connection.execute(query, (scope.vendor, scope.currency, *_span(scope, 0))).fetchone()[0]
     return found
 
 
-def currencies(connection: sqlite3.Connection, vendor: str) -> list[str]:
+def currencies(connection: Connection, vendor: str) -> list[str]:
     """What the ledger has paid a vendor in."""
     found = connection.execute("SELECT DISTINCT vendor_currency FROM ledger WHERE vendor = ? ORDER BY 1", (vendor,))
     return [currency for (currency,) in found]
 
 
-def vendors(connection: sqlite3.Connection) -> list[str]:
+def vendors(connection: Connection) -> list[str]:
     """Whom the ledger has paid."""
     return [vendor for (vendor,) in connection.execute("SELECT DISTINCT vendor FROM ledger ORDER BY 1")]
 

@@ -13,9 +13,10 @@ import orjson
 import psycopg
 
 from router.core.entry import Entry
+from router.core.lease import GRACE_S, MICROS
 from router.stores import spans
-from router.stores.ledgerfile import GENESIS, values_of
-from router.stores.pgconnection import Raw
+from router.stores.ledgerfile import GENESIS, closed, values_of
+from router.stores.pgconnection import NOW, Raw
 from router.stores.pgschema import by_month, make_month, month_after, month_of
 from router.stores.ports import SUMS, TOTAL_FIELDS, Total, labels_of
 from router.stores.schema import ALWAYS_HASHED, COLUMNS
@@ -48,6 +49,10 @@ _FIND_NAMES = f"""SELECT id, {", ".join(f"names.{name}" for name in LABELS)} FRO
     JOIN unnest({_arrays(len(LABELS), 0)}) AS asked({", ".join(LABELS)}) USING ({", ".join(LABELS)})"""  # noqa: S608 (names of ours)
 _SETTLE = f"""UPDATE leases SET settled = leases.settled + paid.nano FROM unnest({_arrays(1, 2)}) AS paid(account, start, nano)
     WHERE leases.account = paid.account AND leases.start = paid.start AND leases.replica = %s"""  # noqa: S608 (names of ours)
+_LEFT = "SELECT body FROM attempts WHERE replica = %s ORDER BY id"
+_ORPHANS = "SELECT body FROM attempts WHERE replica NOT IN (SELECT id FROM replicas) ORDER BY id"
+# Its row goes first: nothing can be opened under its name from then on.
+_DIES = f"DELETE FROM replicas WHERE id = %s AND (%s OR until < {NOW} - %s)"  # noqa: S608 (fixed text)
 
 
 @dataclass(slots=True)
@@ -155,6 +160,7 @@ class Appender:
             self._transact(raw, batch, replica, again=True)
 
     def _transact(self, raw: Raw, batch: Batch, replica: str, *, again: bool = False) -> None:
+        raw.execute("BEGIN")
         seq, last = lock_head(raw)
         ids = [entry.attempt.id for entry in batch.entries]
         if again:
@@ -204,17 +210,44 @@ class Appender:
             raw.execute(_ADD_SPANS, _turned(batch.spans(self._names)))
             raw.execute("UPDATE head SET seq = %s, hash = %s WHERE id = 1", (seq, last))
 
+    def bury(self, raw: Raw, replica: str | None = None, *, surely: bool = False) -> list[Entry]:
+        """Close at their holds the attempts of a replica that is dead, in the transaction that forgets it; without one those
+        of all that are unknown. What they cost is nobody's who has leased.
+        """
+        find, args = (_LEFT, (replica,)) if replica is not None else (_ORPHANS, ())
+        while True:
+            left = raw.execute(find, args).fetchall()
+            batch = Batch.of(closed(body) for (body,) in left)
+            self.prepare(raw, batch)
+            raw.execute("BEGIN")
+            if replica is not None and raw.execute(_DIES, (replica, surely, int(GRACE_S * MICROS))).rowcount != 1:
+                raw.execute("ROLLBACK")  # it lives, or somebody was faster
+                return []
+            seq, last = lock_head(raw)
+            if raw.execute(find, args).fetchall() != left:  # it has opened another until just now
+                raw.execute("ROLLBACK")
+                continue
+            ids = [entry.attempt.id for entry in batch.entries]
+            batch = without(raw, batch)
+            self.append(raw, batch, seq, last, "")
+            raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (ids,))
+            if replica is not None:
+                raw.execute("DELETE FROM leases WHERE replica = %s", (replica,))
+            raw.execute("COMMIT")
+            return batch.entries
+
 
 def lock_head(raw: Raw) -> tuple[int, bytes]:
-    """Begin a transaction that is the only one to append: (the last row's number, its hash)."""
-    cursor = raw.execute("BEGIN; SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE")
-    cursor.nextset()
-    found: tuple[int, bytes] | None = cursor.fetchone()
+    """Make this transaction the only one that appends: (the last row's number, its hash)."""
+    query = "SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE"
+    found: tuple[int, bytes] | None = raw.execute(query).fetchone()
     return found or (0, GENESIS)
 
 
 def without(raw: Raw, batch: Batch) -> Batch:
     """A batch without what is in the ledger already; the end of the chain is locked."""
+    if not batch.entries:
+        return batch
     ats = [entry.attempt.at for entry in batch.entries]
     query = "SELECT id FROM ledger WHERE id = ANY(%s) AND at >= %s AND at <= %s"
     there = {

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL that take the SQL of `ledgerfile`, `spans`, `hours` and `outbox`; see `place`."""
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -9,7 +10,7 @@ import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
-from router.stores.place import Postgres
+from router.stores.place import NO_LEDGER, Postgres
 from router.stores.ports import StoreDown
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ _DEFAULTS: dict[str, Any] = {
     "application_name": "farebox", "connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10,
     "keepalives_interval": 5, "keepalives_count": 3,
 }  # fmt: skip
+NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"  # the server's, in microseconds
 STUCK_MS = 10_000  # a transaction that is left alone for so long is ended by the server: others may wait for it
 _SPARE = 4  # connections for reads that are kept for the next
 
@@ -43,15 +45,17 @@ def open_raw(place: Postgres) -> Raw:
 
 def told(place: Postgres, error: psycopg.Error) -> StoreDown:
     """An error of the driver as the store's, without a password."""
-    missing = isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn)
-    hint = "; run `farebox migrate`" if missing else ""
-    return StoreDown(f"{place}: {place.scrub(error)}{hint}")
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return StoreDown(f"{place}: {NO_LEDGER}")
+    hint = "; run `farebox migrate`" if isinstance(error, psycopg.errors.UndefinedColumn) else ""
+    return StoreDown(f"{place}: {place.scrub(error.diag.message_primary or error)}{hint}")
 
 
 @lru_cache(maxsize=512)
-def translated(sql: str) -> str:
-    """SQL with `?` for values as the driver wants it."""
-    return sql.replace("%", "%%").replace("?", "%s")
+def translated(sql: str) -> tuple[str, bool]:
+    """SQL with `?`, or `?1` and so on, for values as the driver wants it; whether they are numbered."""
+    sql, numbered = re.subn(r"\?(\d+)", r"%(_\1)s", sql.replace("%", "%%"))
+    return sql.replace("?", "%s"), bool(numbered)
 
 
 class PostgresConnection:
@@ -67,14 +71,17 @@ class PostgresConnection:
             if sql == "BEGIN IMMEDIATE":
                 self.raw.execute("BEGIN")
                 return self.raw.execute("SELECT seq FROM head FOR UPDATE")
-            return self.raw.execute(translated(sql), tuple(parameters))
+            text, numbered = translated(sql)
+            if numbered:
+                return self.raw.execute(text, {f"_{number}": value for number, value in enumerate(parameters, 1)})
+            return self.raw.execute(text, tuple(parameters))
         except psycopg.Error as error:
             raise told(self.place, error) from None
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> psycopg.Cursor[tuple[Any, ...]]:
         cursor = self.raw.cursor()
         try:
-            cursor.executemany(translated(sql), [tuple(one) for one in parameters])
+            cursor.executemany(translated(sql)[0], [tuple(one) for one in parameters])
         except psycopg.Error as error:
             raise told(self.place, error) from None
         return cursor

@@ -85,12 +85,12 @@ STEPS: tuple[Step, ...] = (
             "CREATE INDEX alerts_waiting ON alerts (at) WHERE done IS NULL",
             """CREATE TABLE replicas (
         id TEXT PRIMARY KEY, until BIGINT NOT NULL, epoch TEXT NOT NULL DEFAULT '', config TEXT NOT NULL DEFAULT '',
-        journal SMALLINT NOT NULL DEFAULT 0)""",
+        turn BIGINT NOT NULL DEFAULT 0)""",
             """CREATE TABLE leases (
         account TEXT NOT NULL, start BIGINT NOT NULL, replica TEXT NOT NULL, nano BIGINT NOT NULL,
-        settled BIGINT NOT NULL, wanted BIGINT NOT NULL DEFAULT 0, turn BIGINT NOT NULL DEFAULT 0,
-        PRIMARY KEY (account, start, replica))""",
+        settled BIGINT NOT NULL, wanted BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (account, start, replica))""",
             "CREATE INDEX leases_replica ON leases (replica)",
+            "CREATE INDEX leases_wanted ON leases (wanted) WHERE wanted > 0",
         ),
     ),
 )

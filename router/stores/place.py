@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEMES = ("postgresql://", "postgres://")
+NO_LEDGER = "there is no ledger yet; it is made by `farebox serve` or `farebox migrate`"
 _HIDDEN = "***"
 
 

@@ -14,15 +14,18 @@ import orjson
 import psycopg
 
 from router.core.entry import Attempt, Entry
-from router.stores.ledgerfile import closed, migrate
+from router.stores.leases import Buried
+from router.stores.ledgerfile import migrate
 from router.stores.pgappend import Appender
 from router.stores.pgconnection import Pool, Raw, told
 from router.stores.pglane import Lane
 from router.stores.place import Connection, Postgres
-from router.stores.ports import StoreDown
 from router.stores.reading import StoredLedger
 
 T = TypeVar("T")
+Opened = tuple[Attempt, str]
+"""What is to be opened, and by which replica."""
+Work = Callable[[Raw], None]
 
 _OPEN = "INSERT INTO attempts (id, body) SELECT * FROM unnest(%s::text[], %s::bytea[]) ON CONFLICT (id) DO NOTHING"
 # Nothing is opened by a replica that is not known any more: what it had open has been charged.
@@ -34,7 +37,7 @@ _OPENS, _CLOSES = 1024, 4096  # that make a batch
 
 
 class PostgresLedger(StoredLedger):
-    """See the port `Ledger`."""
+    """See the ports `Ledger` and `Burying`."""
 
     def __init__(self, place: Postgres, path: Path, replica: str = "") -> None:
         self.place: Postgres = place
@@ -65,29 +68,31 @@ class PostgresLedger(StoredLedger):
     # Opening
 
     async def open(self, attempt: Attempt) -> None:
-        future = self._opens.submit(attempt)
+        """Raises `Buried` where this replica was taken for dead: then what it held for the attempt is charged to nobody."""
+        future = self._opens.submit((attempt, self.replica))
         self._opening[attempt.id] = future
         future.add_done_callback(lambda _: self._opening.pop(attempt.id, None))
         await asyncio.shield(future)  # it is written whether anybody waits or not
 
-    def _write_open(self, raw: Raw, items: list[Attempt | None]) -> None:
-        attempts = [item for item in items if item is not None]
-        if not attempts:
+    def _write_open(self, raw: Raw, items: list[Opened | None]) -> None:
+        opened: dict[str, list[Attempt]] = {}
+        for item in items:
+            if item is not None:
+                opened.setdefault(item[1], []).append(item[0])
+        if not opened:
             raw.execute("SELECT 1")
-            return
-        ids, bodies = [attempt.id for attempt in attempts], [orjson.dumps(attempt) for attempt in attempts]
-        if not self.replica:
-            raw.execute(_OPEN, (ids, bodies))
-            return
-        found = raw.execute(_OPEN_AS, (self.replica, ids, bodies)).fetchone()
-        if found != (1,):
-            raise StoreDown(f"{self.place} does not know this replica any more")
+        for replica, attempts in opened.items():
+            told = [attempt.id for attempt in attempts], [orjson.dumps(attempt) for attempt in attempts]
+            if not replica:
+                raw.execute(_OPEN, told)
+            elif raw.execute(_OPEN_AS, (replica, *told)).fetchone() != (1,):
+                raise Buried(f"no replica {replica}")
 
-    def _forget(self, raw: Raw, unsure: list[Attempt | None]) -> None:
+    def _forget(self, raw: Raw, unsure: list[Opened | None]) -> None:
         """On a new connection: attempts that may have been written down, of which their requests were told that they were
         not. Nobody was called.
         """
-        if ids := [attempt.id for attempt in unsure if attempt is not None]:
+        if ids := [item[0].id for item in unsure if item is not None]:
             raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (ids,))
 
     # Closing
@@ -101,25 +106,38 @@ class PostgresLedger(StoredLedger):
         """A new connection may be to another database than before."""
         self._appender = Appender()
 
-    def _write_closed(self, raw: Raw, items: list[Entry | None]) -> None:
-        if entries := [item for item in items if item is not None]:
+    def _write_closed(self, raw: Raw, items: list[Entry | Work | None]) -> None:
+        if entries := [item for item in items if isinstance(item, Entry)]:
             self._appender.write(raw, entries, self.replica)
-        else:
+        works = [item for item in items if item is not None and not isinstance(item, Entry)]
+        for work in works:
+            work(raw)
+        if not entries and not works:
             raw.execute("UPDATE schema_version SET version = version")
 
     async def probe(self) -> None:
         await asyncio.gather(self._opens.submit(None), self._closes.submit(None))
 
+    # What others left open
+
     async def recover(self) -> list[Entry]:
-        """Close what was left open under this replica's own name: only where there is one process, as it has none."""
+        """Close what nobody has open who lives."""
+        entries: list[Entry] = []
 
-        def own(connection: Connection) -> list[Entry]:
-            query = "SELECT body FROM attempts WHERE replica = ? ORDER BY id"
-            return [closed(body) for (body,) in connection.execute(query, (self.replica,))]
+        def work(raw: Raw) -> None:
+            entries[:] = self._appender.bury(raw)
 
-        entries = await self._read(own)
-        for entry in entries:
-            await self.close(entry)
+        await self._closes.submit(work)
+        return entries
+
+    async def bury(self, replica: str, *, surely: bool = False) -> list[Entry]:
+        """See the port `Burying`."""
+        entries: list[Entry] = []
+
+        def work(raw: Raw) -> None:
+            entries[:] = self._appender.bury(raw, replica, surely=surely)
+
+        await self._closes.submit(work)
         return entries
 
     # Reading

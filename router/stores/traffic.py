@@ -10,6 +10,7 @@ from router.core.limits import FOREVER
 from router.core.replay import GroupKey, Replay
 from router.core.reprice import Consumed
 from router.core.usage import LEAVES, MOST, Usage
+from router.stores.place import Connection
 
 _USUAL = ("input_fresh", "cache_read", "cache_write_5m", "cache_write_1h", "output_text", "output_reasoning")
 _OTHERS = " OR ".join(leaf for leaf in LEAVES if leaf not in _USUAL)  # NULL, which is false, where all are
@@ -24,6 +25,7 @@ _CONSUMED = (
 )  # fmt: skip
 
 
+ANSWER = 20_000  # rows that are fetched at once where they are elsewhere
 CHUNK = 2000  # rows that SQLite sorts at once; also, a read is never kept open so long that it held up checkpoints
 _TERMS = (  # the name that tells most apart first, so that a look is short
     "model", "team", "route", "vendor", "own", "thinking", "low", "high", *(f"r{i}" for i in range(len(_USUAL))), "num",
@@ -44,17 +46,32 @@ _PRICED = f"""SELECT tally, count(*), sum(final), sum(cost), sum({_AMOUNT}) FROM
     SELECT tally, final, cost, num, den, {_PICO} AS pico FROM ledger LEFT JOIN terms ON {_MATCH} AND {_USUALLY}
     WHERE {_SPAN} LIMIT -1) GROUP BY tally"""  # noqa: S608 (names of ours)
 _ALL = f"SELECT {_COLUMNS.replace('?', '?5')} FROM ledger WHERE {_SPAN}"  # noqa: S608 (names of ours)
+# The same for any database, in the order of numbers; nothing is priced there.
+_ODDLY = " OR ".join(
+    [
+        "free_tokens IS NOT NULL",
+        *(f"coalesce({leaf}, 0) <> 0" for leaf in LEAVES if leaf not in _USUAL),
+        f"(service_tier IS NOT NULL AND lower(service_tier) NOT IN ({_ORDINARY}))",
+    ]
+)
+_PLAIN = f"""SELECT seq, at, team, route, model, vendor, vendor_currency, final, CASE WHEN currency = ?5 THEN cost END,
+    {", ".join(f"coalesce({leaf}, 0)" for leaf in _USUAL)}, CASE WHEN {_ODDLY} THEN 1 ELSE 0 END
+    FROM ledger WHERE {_SPAN} ORDER BY seq"""  # noqa: S608 (names of ours)
 _REST = f"{_ALL} AND NOT ({_USUALLY} AND EXISTS (SELECT 1 FROM terms WHERE {_MATCH}))"  # noqa: S608 (names of ours)
 _TIMES = f"SELECT min(at), max(at) FROM ledger WHERE {_SPAN}"  # noqa: S608 (names of ours)
 
 
-def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: int) -> Iterator[int]:
+def replayed(connection: Connection, replay: Replay, since: int, until: int) -> Iterator[int]:
     """Replay the attempts that began in [since, until); yields how many are done, now and then.
 
-    SQLite prices what needs no look of its own, by a table of which rows are priced how; the rest goes row by row.
+    SQLite prices what needs no look of its own, by a table of which rows are priced how; the rest goes row by row, and
+    all of what is in another database.
     """
     after, last, oldest, newest = _ends(connection, since, until)
     if oldest is None:
+        return
+    if not isinstance(connection, sqlite3.Connection):
+        yield from _row_by_row(connection, replay, range(after, last), (oldest, newest + 1))
         return
     connection.execute("PRAGMA temp_store = MEMORY")
     columns, key = ", ".join(_TERMS), ", ".join(_TERMS[:7])
@@ -66,7 +83,15 @@ def replayed(connection: sqlite3.Connection, replay: Replay, since: int, until: 
         after = upto
 
 
-def _ends(connection: sqlite3.Connection, since: int, until: int) -> tuple[Any, ...]:
+def _row_by_row(connection: Connection, replay: Replay, numbers: range, times: tuple[int, int]) -> Iterator[int]:
+    for after in numbers[::ANSWER]:
+        upto = min(numbers.stop, after + ANSWER)
+        found = connection.execute(_PLAIN, (after, upto, *times, replay.rates.reporting)).fetchall()
+        replay.add(found)
+        yield len(found)
+
+
+def _ends(connection: Connection, since: int, until: int) -> tuple[Any, ...]:
     """(number before the first row, of the last, oldest, newest); None where there is no row.
 
     Without bounds each is at an end of an index; with them the rows' numbers have to be looked through.
@@ -180,12 +205,13 @@ def _fits(rates: Sequence[int], num: int, den: int) -> bool:
 
 
 PIECE = 100_000  # rows whose reasons are read at once
+_STATED = "'certified: ' || ?5 || ', ' || model || ' will do'"
 _CERTIFIED = f"""SELECT route, vendor || '/' || model, sum(final) FROM ledger
-    WHERE {_SPAN} AND instr(reason, 'certified: ' || ?5 || ', ' || model || ' will do') = 1
-    AND NOT instr(reason, '; cascade: ') GROUP BY 1, 2"""  # noqa: S608 (names of ours)
+    WHERE {_SPAN} AND substr(reason, 1, length({_STATED})) = {_STATED}
+    AND reason NOT LIKE '%; cascade: %' GROUP BY 1, 2"""  # noqa: S608 (names of ours)
 
 
-def certified(connection: sqlite3.Connection, stated: str, since: int, until: int) -> Mapping[tuple[str, str], int]:
+def certified(connection: Connection, stated: str, since: int, until: int) -> Mapping[tuple[str, str], int]:
     """(route, vendor/model) → requests of [since, until) that a promise of these words has sent to that model."""
     after, last, *times = _ends(connection, since, until)
     out: dict[tuple[str, str], int] = {}
@@ -197,7 +223,7 @@ def certified(connection: sqlite3.Connection, stated: str, since: int, until: in
     return out
 
 
-def reader(connection: sqlite3.Connection) -> Callable[[int], Consumed]:
+def reader(connection: Connection) -> Callable[[int], Consumed]:
     """One row in full, by its number."""
     query = f"SELECT {', '.join(_CONSUMED)} FROM ledger WHERE seq = ?"  # noqa: S608 (names of ours)
 

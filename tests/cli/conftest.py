@@ -5,28 +5,43 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
+import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
 from small_ledger import CONFIG, ENTRIES, entry
 
 from router.cli import cli
-from router.stores.sqlite import SqliteLedger
+from router.stores.opening import ledger_of
+from router.stores.place import Postgres
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(store, tmp_path, monkeypatch):
     """The configuration's path; `store` is beside it. The demo and the environment play no part."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FAREBOX_CONFIG", raising=False)
     path = tmp_path / "farebox.yaml"
-    path.write_text(yaml.safe_dump({"store": f"sqlite:///{tmp_path}/farebox.db", **CONFIG}, sort_keys=False))
+    url = store.url if isinstance(store, Postgres) else f"sqlite:///{store}"
+    path.write_text(yaml.safe_dump({"store": url, **CONFIG}, sort_keys=False))
     return path
 
 
+def pytest_generate_tests(metafunc):
+    if "kind" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_stores"):
+        metafunc.parametrize("kind", ["sqlite", "postgres"])
+
+
 @pytest.fixture
-def store(config):
-    return config.parent / "farebox.db"
+def kind():
+    """Which database the store is in; `@both` lets a test run over each."""
+    return "sqlite"
+
+
+@pytest.fixture
+def store(kind, tmp_path, request):
+    """Where it is."""
+    return Postgres(request.getfixturevalue("database")) if kind == "postgres" else tmp_path / "farebox.db"
 
 
 @pytest.fixture
@@ -43,12 +58,12 @@ def run(config):
 
 
 @pytest.fixture
-def ledger(store):
+def ledger(store, tmp_path):
     """Append entries to the store as the server does; five by default."""
 
     def fill(entries=ENTRIES):
         async def write():
-            ledger = SqliteLedger(store)
+            ledger = ledger_of(store, tmp_path / "postgresql")
             ledger.start()
             for item in entries:
                 await ledger.open(item.attempt)
@@ -72,7 +87,9 @@ def tamper(store):
     """Change the store's file behind Farebox's back."""
 
     def execute(statement):
-        with closing(sqlite3.connect(store)) as connection:
+        with closing(
+            psycopg.connect(store.url) if isinstance(store, Postgres) else sqlite3.connect(store)
+        ) as connection:
             connection.execute(statement)
             connection.commit()
 

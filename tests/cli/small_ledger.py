@@ -1,11 +1,16 @@
 """A configuration of two models and a ledger of five entries, as values."""
 
+import pytest
+
 from router.core.entry import Attempt, Entry
 from router.core.usage import Usage
 
 DAY = 86_400_000_000
 NOON = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
 SECRET = "fb-key-that-nobody-may-see"
+
+both = pytest.mark.both_stores
+"""Marks a test, or a module, whose store is in each database in turn."""
 
 CONFIG = {
     "vendors": {"check": {"dialect": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-secret-of-vendor"}},

@@ -9,12 +9,13 @@ from decimal import ROUND_CEILING, Decimal
 
 import pytest
 import yaml
-from small_ledger import entry
+from small_ledger import both, entry
 
 from router.cli.bill import last_month
 from router.core.limits import micros
 from router.core.usage import Usage
 
+pytestmark = both
 BOOK = """\
 vendor: check
 timezone: UTC

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_ledger import DAY, NOON, entry
+from small_ledger import DAY, NOON, both, entry
 
 from router.core.differences import Sums, show_exact
 from router.core.invoice import ATTO, BadInvoice, exact, layout, when, whole
 from router.core.usage import Usage
 
+pytestmark = both
 USED = Usage(input_fresh=100, cache_read=20, output_text=50, output_reasoning=5)
 HEAD = "request_id,time,model,input_tokens,output_tokens,cost"
 

@@ -7,8 +7,9 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
-from small_ledger import entry
+from small_ledger import both, entry
 
+pytestmark = both
 GROUPINGS = ["team", "model", "vendor", "tier", "key", "day", "route", "outcome", "team,model", "day,team,outcome"]
 
 
