@@ -89,11 +89,11 @@ class PostgresServer:
         assert done.returncode == 0, done.stderr
 
     def database(self):
-        """The URL of a new and empty one."""
+        """The URL of one that is new and empty: a schema, which costs a hundredth of a database."""
         name = f"t{secrets.token_hex(6)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self.of(name)
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url}?options=-csearch_path%3D{name}"
 
     def kill(self):
         """SIGKILL, to all of it."""
@@ -102,8 +102,7 @@ class PostgresServer:
 
     def stop(self):
         if self.child.poll() is None:
-            self.child.send_signal(signal.SIGQUIT)  # at once; there is nothing that need be kept
-            self.child.wait(30)
+            self.kill()  # there is nothing that need be kept
         shutil.rmtree(self._own, ignore_errors=True)
 
     def __enter__(self):

@@ -1,10 +1,11 @@
-"""Entries as values, and a SQLite ledger to write them to."""
+"""Entries as values, and a ledger to write them to."""
 
 import contextlib
+from pathlib import Path
 
 from router.core.entry import Attempt, Entry
 from router.core.usage import Usage
-from router.stores.sqlite import SqliteLedger
+from router.stores.opening import ledger_of
 
 AT = 1_795_000_000_000_000
 
@@ -30,8 +31,9 @@ def entry(number=1, cost=300, outcome="ok", basis="reported", charges=(), usage=
 
 
 @contextlib.asynccontextmanager
-async def opened(path):
-    ledger = SqliteLedger(path)
+async def opened(place):
+    """The ledger at a path or in a database."""
+    ledger = ledger_of(place, Path("nothing-is-kept-beside-it"))
     ledger.start()
     try:
         yield ledger

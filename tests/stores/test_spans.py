@@ -34,18 +34,18 @@ def made(number):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(places):
     import asyncio  # noqa: PLC0415
 
-    path = tmp_path_factory.mktemp("spans") / "farebox.db"
+    place = places()
 
     async def write():
-        async with opened(path) as ledger:
+        async with opened(place) as ledger:
             for number in range(1, 111):
                 await ledger.close(made(number))
 
     asyncio.run(write())
-    with contextlib.closing(connect(path)) as connection:
+    with contextlib.closing(connect(place)) as connection:
         yield connection
 
 
@@ -98,16 +98,16 @@ def test_totals_of_all_time_of_the_rows_and_of_a_span_that_holds_them_are_the_sa
     assert differing(whole) == ""
 
 
-def test_a_row_that_was_closed_twice_counts_once(path):
+def test_a_row_that_was_closed_twice_counts_once(place):
     import asyncio  # noqa: PLC0415
 
     async def write():
-        async with opened(path) as ledger:
+        async with opened(place) as ledger:
             await ledger.close(made(1))
             await ledger.close(made(1))
 
     asyncio.run(write())
-    with contextlib.closing(connect(path)) as connection:
+    with contextlib.closing(connect(place)) as connection:
         assert next(summed(connection, (), ("attempts",)))[0] == 1
 
 

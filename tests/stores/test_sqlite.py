@@ -1,167 +1,14 @@
-"""The SQLite ledger: durable, idempotent, chained, and its sums always those of its rows."""
+"""What is the SQLite ledger's own: one process serves from a file, which is its owner's."""
 
-import asyncio
 import contextlib
 import sqlite3
 
-import orjson
 import pytest
-from fakes import budget
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sqlite_rows import AT, all_rows, attempt, entry, opened
+from sqlite_rows import attempt, opened
 
-from router.core.limits import micros, moment
-from router.core.usage import INPUTS, KINDS, LEAVES, OUTPUTS, Usage
-from router.stores.ledgerfile import connect, migrate, rows, verify
-from router.stores.ports import SUMS, StoredKey, StoreDown, Total, labels_of
+from router.stores.ledgerfile import migrate
+from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger
-
-
-async def test_a_row_is_exported_with_exactly_the_fields_of_the_contract(path):
-    async with opened(path) as ledger:
-        await ledger.open(attempt())
-        await ledger.close(entry())
-        (row,) = await all_rows(ledger)
-    assert row == {
-        "id": "fb-000001.1", "request_id": "fb-000001", "attempt": 1, "at": "2026-11-18T11:06:40.000000Z", "team": "search",
-        "key": "app", "route": "auto", "model": "small", "vendor": "check", "tier": "cheap", "outcome": "ok",
-        "basis": "reported", "usage": {"input_fresh": 10, "cache_read": 2, "output_text": 5, "output_reasoning": 1},
-        "cost": "0.0000003", "currency": "USD", "vendor_cost": "0.0000021", "vendor_currency": "CNY",
-        "flagship_cost": "0.000003", "held": "0.0000005", "price": "USD 1/2", "reason": "cheapest of 1", "tags": {},
-        "final": True, "first_byte_ms": 12, "total_ms": 34, "prompt_estimate": None, "prompt_high": None, "vendor_id": None,
-        "fixed_cost": None, "propensity": None,
-        "service_tier": None, "free_tokens": None, "list_cost": None, "hash": row["hash"],
-    }  # fmt: skip
-    assert len(row["hash"]) == 64
-
-
-async def test_a_row_that_is_closed_twice_is_there_once_and_counted_once(path):
-    async with opened(path) as ledger:
-        await asyncio.gather(*(ledger.close(entry()) for _ in range(5)))
-        await ledger.close(entry(cost=999))
-        assert len(await all_rows(ledger)) == 1
-        (total,) = await ledger.totals()
-        assert (total.attempts, total.cost) == (1, 300)
-
-
-async def test_an_attempt_that_a_dead_process_left_open_is_charged_at_its_hold(path):
-    account = budget(1)
-    start = account.window(AT)[0]
-    holds = ((account.account, start, 500),)
-    async with opened(path) as ledger:
-        await ledger.spent([(account, start)])
-        await ledger.open(attempt(holds=holds))
-        await ledger.open(attempt(2, holds=holds))
-        await ledger.close(entry(2, holds=holds, charges=((account.account, start, 300),)))
-    async with opened(path) as ledger:
-        (recovered,) = await ledger.recover()
-        assert recovered.attempt.id == "fb-000001.1"
-        assert await ledger.recover() == []
-        found = {row["id"]: row for row in await all_rows(ledger)}
-        assert found["fb-000001.1"]["outcome"] == "abandoned" and found["fb-000001.1"]["basis"] == "estimated"
-        assert found["fb-000001.1"]["cost"] == found["fb-000001.1"]["held"] == "0.0000005"
-        assert found["fb-000001.1"]["usage"] == {"input_fresh": 100, "output_text": 50}
-        assert await ledger.spent([(account, start)]) == {account.account: 800}
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(1, 30),
-            st.integers(0, 10**9),
-            st.sampled_from(["ok", "error", "cut"]),
-            st.booleans(),
-            st.builds(Usage, **dict.fromkeys(LEAVES, st.none() | st.integers(0, 10**9))),
-        ),
-        max_size=40,
-    )
-)
-def test_the_sums_are_always_those_of_the_rows(tmp_path_factory, closes):
-    path = tmp_path_factory.mktemp("ledger") / "f.db"
-
-    async def run():
-        async with opened(path) as ledger:
-            entries = [
-                entry(number, cost, outcome, "estimated" if e else "reported", usage=usage)
-                for number, cost, outcome, e, usage in closes
-            ]
-            await asyncio.gather(*(ledger.close(item) for item in entries))
-            expected = {}
-            seen = set()
-            for item in entries:
-                if item.attempt.id not in seen:
-                    seen.add(item.attempt.id)
-                    expected.setdefault(labels_of(item), Total(*labels_of(item))).add(item)
-            sums = {k: [getattr(t, n) for n in SUMS] for k, t in expected.items()}
-            for found in (
-                await ledger.totals(),
-                await ledger.totals(since=0),
-            ):  # those that are kept; counted from the rows
-                assert {t.labels: [getattr(t, n) for n in SUMS] for t in found} == sums
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "UPDATE ledger SET cost = cost - 1 WHERE seq = 5",
-        "UPDATE ledger SET team = 'other' WHERE seq = 5",
-        "DELETE FROM ledger WHERE seq = 5",
-        "DELETE FROM ledger WHERE seq = 1",
-        "UPDATE ledger SET seq = 105 WHERE seq = 5",
-    ],
-)
-async def test_a_changed_or_removed_row_is_found(path, damage):
-    async with opened(path) as ledger:
-        for number in range(1, 11):
-            await ledger.close(entry(number))
-    with contextlib.closing(connect(path)) as connection:
-        assert all(good for _, good in verify(connection))
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute(damage)
-        connection.commit()
-        assert not all(good for _, good in verify(connection))
-
-
-def test_every_token_is_counted_under_one_kind():
-    leaves = Usage(**{leaf: 2**place for place, leaf in enumerate(LEAVES)})
-    total = Total(*labels_of(entry()))
-    total.add(entry(usage=leaves))
-    assert {kind: getattr(total, kind) for kind in KINDS} == {
-        kind: sum(getattr(leaves, leaf) for leaf in parts) for kind, parts in KINDS.items()
-    }
-    assert sorted(leaf for parts in KINDS.values() for leaf in parts) == sorted({*INPUTS, *OUTPUTS})
-
-
-async def test_a_budget_that_is_new_knows_what_its_window_has_cost(path):
-    dollars, yuan, key = budget(1), budget(1, currency="CNY", per="month"), budget(1, owner="search/app")
-    everybody, others = budget(1, owner="*"), budget(1, owner="other")
-    start = dollars.window(AT)[0]
-    async with opened(path) as ledger:
-        await ledger.close(entry(1, cost=300))
-        await ledger.close(entry(2, cost=500, at=start - 1))
-        await ledger.close(entry(3, cost=50, key="ci"))
-        accounts = [(b, b.window(AT)[0]) for b in (dollars, yuan, key, everybody, others)]
-        found = await ledger.spent(accounts)
-    assert found == {
-        dollars.account: 350, yuan.account: 7 * 850, key.account: 300, everybody.account: 350, others.account: 0,
-    }  # fmt: skip
-
-
-async def test_a_budget_that_was_away_for_a_while_misses_nothing(path):
-    day = budget(1)
-    start = day.window(AT)[0]
-    charges = ((day.account, start, 300),)
-    async with opened(path) as ledger:
-        await ledger.spent([(day, start)])
-        await ledger.close(entry(1, cost=300, charges=charges))
-        await ledger.spent([])  # the budget is taken out of the configuration
-        await ledger.close(entry(2, cost=40))
-        assert await ledger.spent([(day, start)]) == {day.account: 340}
-        assert await ledger.spent([(day, start)]) == {day.account: 340}
 
 
 async def test_two_processes_cannot_serve_from_one_file(path):
@@ -172,18 +19,6 @@ async def test_two_processes_cannot_serve_from_one_file(path):
         await second.stop()  # as a process does that could not start
     async with opened(path):
         pass
-
-
-async def test_a_row_that_cannot_be_written_does_not_take_others_with_it(path):
-    async with opened(path) as ledger:
-        bad = entry(2, cost=2**63)
-        results = await asyncio.gather(
-            ledger.close(entry(1)), ledger.close(bad), ledger.close(entry(3)), return_exceptions=True
-        )
-        assert [type(result) for result in results] == [type(None), StoreDown, type(None)]
-        assert [row["id"] for row in await all_rows(ledger)] == ["fb-000001.1", "fb-000003.1"]
-    with contextlib.closing(connect(path)) as connection:
-        assert all(good for _, good in verify(connection))
 
 
 async def test_a_ledger_that_is_not_open_says_so(path):
@@ -199,39 +34,6 @@ def test_a_file_of_a_newer_version_is_left_alone(path):
         migrate(path)
 
 
-def test_migrating_twice_changes_nothing(path):
-    assert migrate(path)[0] == 0
-    before, after = migrate(path)
-    assert before == after
-
-
-async def test_keys_are_stored_hashed_and_revoked_once(path):
-    async with opened(path) as ledger:
-        await ledger.add_key(StoredKey("k1", "search", "ci", "ab" * 32, AT))
-        with pytest.raises(StoreDown):
-            await ledger.add_key(StoredKey("k2", "search", "ci", "ab" * 32, AT))
-        assert await ledger.revoke_key("k1", AT + 1)
-        assert not await ledger.revoke_key("k1", AT + 2)
-        assert [key.revoked for key in await ledger.keys()] == [AT + 1]
-
-
 async def test_the_file_is_only_its_owners(path):
     async with opened(path):
         assert path.stat().st_mode & 0o077 == 0
-
-
-async def test_rows_are_paged_in_the_order_in_which_they_were_closed(path):
-    async with opened(path) as ledger:
-        for number in (3, 1, 2):
-            await ledger.close(entry(number))
-        first = [(seq, row["id"]) async for seq, row in ledger.entries(limit=2)]
-        rest = [row["id"] async for _, row in ledger.entries(after=first[-1][0])]
-    assert [row_id for _, row_id in first] + rest == ["fb-000003.1", "fb-000001.1", "fb-000002.1"]
-    with contextlib.closing(connect(path)) as connection:
-        assert len(list(rows(connection))) == 3
-
-
-def test_an_attempt_is_stored_whole():
-    told = orjson.loads(orjson.dumps(attempt(holds=(("a", 1, 2),))))
-    assert told["holds"] == [["a", 1, 2]] and told["bound"]["input_fresh"] == 100
-    assert moment(AT) == moment(micros(moment(AT)))
