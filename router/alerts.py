@@ -142,8 +142,10 @@ class Alerts:
                 self._found[subject, target.name] = fact
 
     async def _put(self, target: Target, alerts: list[Alert], subject: str, fact: object) -> None:
-        if await asyncio.to_thread(self.outbox.put, alerts, target.name, self.clock.now()):
+        new = await asyncio.to_thread(self.outbox.put, alerts, target.name, self.clock.now())
+        if new is not None:
             self._found[subject, target.name] = fact
+        if new:
             self._next = self.clock.seconds()
 
     # Telling
@@ -152,7 +154,11 @@ class Alerts:
         """Send what is due, one alert to each target, and wake when the next is."""
         targets, firsts = {target.name: target for target in self._targets}, dict[str, Alert]()
         more, now = set[str](), self.clock.now()
-        for alert, name, since in await asyncio.to_thread(self.outbox.waiting):
+        found = await asyncio.to_thread(self.outbox.waiting, now)
+        if found is None:  # another process is at it
+            self._again(STORE_S)
+            return
+        for alert, name, since in found:
             if name not in targets or now - since > GIVE_UP_S * MICROS:
                 log.warning("an alert to %s was given up", name)
                 await asyncio.to_thread(self.outbox.done, alert.id, name, now)

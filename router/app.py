@@ -38,8 +38,7 @@ from router.sockets import Sockets
 from router.stores.answers import AnswerFile
 from router.stores.journal import Journal
 from router.stores.memory import MemoryAccounts
-from router.stores.opening import ledger_of
-from router.stores.outbox import Outbox
+from router.stores.opening import ledger_of, outbox_of
 from router.stores.ports import StoreDown
 from router.stores.reading import StoredLedger
 from router.stores.recorder import Recorder
@@ -117,7 +116,7 @@ class Farebox:
         self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
-        self.alerts = Alerts(self.clock, self.upstream, Outbox(self.ledger.place), self.accounts.look)
+        self.alerts = Alerts(self.clock, self.upstream, outbox_of(self.ledger), self.accounts.look)
         self.settlement.observers.append(self.alerts.observe)
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
@@ -156,7 +155,9 @@ class Farebox:
                     "attempts of an earlier process were closed at their holds", extra={"count": len(recovered)}
                 )
             totals = await self.ledger.totals()
-            if not self.ledger.shared:  # or each process that shares it would count all of it
+            if self.ledger.shared:  # each process counts its own, and their sum is everything
+                self.metrics.begin(recovered)
+            else:
                 self.metrics.load(totals)
             self.habits.load(totals)
             await self._open_accounts(self.snapshot)

@@ -75,6 +75,11 @@ class Metrics(Collector):
         for total in totals:
             self._totals[total.labels] = total
 
+    def begin(self, recovered: Iterable[Entry]) -> None:
+        """Begin with nothing but what was closed at the start."""
+        for entry in recovered:
+            self.observe(entry)
+
     def observe(self, entry: Entry) -> None:
         """Count one closed attempt."""
         labels, a = labels_of(entry), entry.attempt

@@ -1,7 +1,9 @@
 """The ledger of a store, whichever database that is in."""
 
+import secrets
 from pathlib import Path
 
+from router.stores.outbox import Outbox
 from router.stores.place import Place
 from router.stores.reading import StoredLedger
 from router.stores.sqlite import SqliteLedger
@@ -14,3 +16,8 @@ def ledger_of(place: Place, beside: Path) -> StoredLedger:
     from router.stores.postgres import PostgresLedger  # noqa: PLC0415 (its driver need not be installed)
 
     return PostgresLedger(place, beside)
+
+
+def outbox_of(ledger: StoredLedger) -> Outbox:
+    """Alerts that wait in the same store."""
+    return Outbox(ledger.place, secrets.token_hex(8) if ledger.shared else "")

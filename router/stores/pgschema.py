@@ -81,8 +81,10 @@ STEPS: tuple[Step, ...] = (
         created BIGINT NOT NULL, expires BIGINT, revoked BIGINT)""",
             """CREATE TABLE alerts (
         id TEXT NOT NULL, target TEXT NOT NULL, at BIGINT NOT NULL, body BYTEA NOT NULL, done BIGINT,
-        taken BIGINT, PRIMARY KEY (id, target))""",
+        PRIMARY KEY (id, target))""",
             "CREATE INDEX alerts_waiting ON alerts (at) WHERE done IS NULL",
+            # what one process at a time does for all: who, and until when if it is not heard of
+            "CREATE TABLE turns (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL)",
             """CREATE TABLE replicas (
         id TEXT PRIMARY KEY, until BIGINT NOT NULL, epoch TEXT NOT NULL DEFAULT '', config TEXT NOT NULL DEFAULT '',
         turn BIGINT NOT NULL DEFAULT 0)""",
