@@ -6,6 +6,7 @@ start at once one does, and the others find it done.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -99,6 +100,11 @@ STEPS: tuple[Step, ...] = (
 
 _MAKE = """CREATE TABLE IF NOT EXISTS schema_version (
     id SMALLINT PRIMARY KEY, version INTEGER NOT NULL, oldest INTEGER NOT NULL, by_month SMALLINT NOT NULL)"""
+# A step may have to wait for whoever reads, and whoever comes after it waits for the step: so it waits only a little while,
+# and then lets the others before it.
+_LOCK_MS = 2000
+_REST_S = 0.5
+PATIENCE_S = 120.0
 _TRIES = 20  # two that make the same table at once are told of it as an error
 
 
@@ -111,8 +117,15 @@ def migrate(place: Postgres, steps: Sequence[Step] | None = None) -> tuple[int, 
         with closing(open_raw(place)) as raw:
             _make(raw)
             before = now = _version(raw, place, len(steps))
+            raw.execute(f"SET lock_timeout = {_LOCK_MS}")
+            end = time.monotonic() + PATIENCE_S
             while now < len(steps):
-                now = _take(raw, place, steps)
+                try:
+                    now = _take(raw, place, steps)
+                except psycopg.errors.LockNotAvailable:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(_REST_S)
     except psycopg.Error as error:
         raise told(place, error) from None
     return before, now
