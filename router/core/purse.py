@@ -66,6 +66,11 @@ class Purse:
         """What of the limit nobody else has, and this replica does not use: its spare is in it."""
         return self.limit - self.others - self.settled - self.held
 
+    def follow(self, limit: int) -> None:
+        """The limit has been changed: what is beyond it is not counted on any more."""
+        self.limit = limit
+        self.lease = min(self.lease, max(self.used, limit - self.others))
+
     def hold(self, nano: int) -> None:
         self.held += nano
         self._high = max(self._high, self.settled + self.held)

@@ -107,8 +107,9 @@ class LeasedAccounts:
             self._changes.tell()
 
     async def changed(self, timeout_s: float, budgets: Sequence[Budget] = (), needs: Charges = ()) -> bool:
-        end = self._seconds() + timeout_s
-        while (left := end - self._seconds()) > 0:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while (left := end - loop.time()) > 0:
             short = [part for part in self._purses.parts(budgets, needs) or () if part.short] if needs else []
             before = [part.purse.spare for part in short]
             due = [(part.purse, part.nano) for part in short if self._is_due(part)]

@@ -52,7 +52,8 @@ class Purses:
                 self._let_go(purse)
             purse = kept.current = self._new(budget, now)
             purse.others = purse.others_settled = kept.later.pop(purse.start, 0)
-        purse.limit = budget.limit
+        if purse.limit != budget.limit:
+            purse.follow(budget.limit)
         return purse
 
     def load(self, budget: Budget, now: int, settled: int, later: Mapping[int, int]) -> None:
