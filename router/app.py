@@ -33,10 +33,12 @@ from router.promises import Promises
 from router.room import Room
 from router.services import Services
 from router.settlement import Settlement
+from router.sharing import Alone, Sharing
 from router.snapshot import Snapshot, load
 from router.sockets import Sockets
 from router.stores.answers import AnswerFile
 from router.stores.journal import Journal
+from router.stores.leased import LeasedAccounts
 from router.stores.memory import MemoryAccounts
 from router.stores.opening import ledger_of, outbox_of
 from router.stores.ports import StoreDown
@@ -70,9 +72,11 @@ class Farebox:
     clock: Clock
     mock_url: str | None = None
     upstream: Upstream | None = None
+    shared: bool = False  # other processes of this machine have the store too
     ledger: StoredLedger = field(init=False)
     recorder: Recorder = field(init=False)
-    accounts: MemoryAccounts = field(init=False)
+    sharing: Sharing | Alone = field(init=False)
+    accounts: MemoryAccounts | LeasedAccounts = field(init=False)
     tokenizer: Tokenizer = field(init=False)
     habits: Habits = field(init=False)
     metrics: Metrics = field(init=False)
@@ -98,10 +102,11 @@ class Farebox:
 
     def __post_init__(self) -> None:
         server = self.snapshot.settings.server
-        self.ledger = ledger_of(self.snapshot.settings.place, self.snapshot.settings.store_path)
+        self.ledger = ledger_of(self.snapshot.settings.place, self.snapshot.settings.store_path, shared=self.shared)
         journal = Journal(self.ledger.path.with_name(f"{self.ledger.path.name}.journal"))
         self.recorder = Recorder(self.ledger, journal, server.on_store_failure)
-        self.accounts = MemoryAccounts()
+        self.sharing = Sharing.of(self.ledger, self.clock.seconds)
+        self.accounts = self.sharing.accounts
         self.tokenizer = Tokenizer()
         self.habits = Habits()
         self.metrics = Metrics(self._now)
@@ -113,7 +118,9 @@ class Farebox:
             self.accounts, self.recorder, self.tokenizer, self.habits, self.clock,
             observers=[self.metrics.observe, self.gate.observe, log_entry, self.telemetry.observe], wait_s=server.budget_wait,
         )  # fmt: skip
-        self.lender = Lender(self.settlement, self.accounts, self._by_account, self.clock.now)
+        lent = self.accounts if isinstance(self.accounts, MemoryAccounts) else MemoryAccounts()
+        self.lender = Lender(self.settlement, lent, self._by_account, self.clock.now)
+        self.sharing.observers = self.settlement.observers
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
         self.alerts = Alerts(self.clock, self.upstream, outbox_of(self.ledger), self.accounts.look)
@@ -154,6 +161,7 @@ class Farebox:
                 log.warning(
                     "attempts of an earlier process were closed at their holds", extra={"count": len(recovered)}
                 )
+            await self.sharing.begin()
             totals = await self.ledger.totals()
             if self.ledger.shared:  # each process counts its own, and their sum is everything
                 self.metrics.begin(recovered)
@@ -167,15 +175,15 @@ class Farebox:
             await self.services.upstream.start()
         except BaseException:
             warm.cancel()
-            await self.ledger.stop()
-            self.recorder.stop()
+            await self._let_go()
             raise
         await warm
-        self._stamp = self._stamped()
+        self._stamp = self.snapshot.stamp()
         self._own(self._checkpoints())
         self._own(self._cut_slow())
         self._own(self.labels.tend())
         self._own(self.telemetry.run())
+        self._own(self.sharing.run())
         self._keep_watch()
         self.ready = True
 
@@ -234,12 +242,17 @@ class Farebox:
         await self.telemetry.stop()
         await self.services.upstream.stop()
         if self._stamp:  # it had started
+            await self.sharing.end()
             await keep_checkpoint(self.snapshot.settings.checkpoints, self.ledger, self.clock.now())
-        await self.ledger.stop()
-        self.recorder.stop()
+        await self._let_go()
         await self.labels.stop()
         self.promises.keep()
         self.tokenizer.close()
+
+    async def _let_go(self) -> None:
+        await self.sharing.close()
+        await self.ledger.stop()
+        self.recorder.stop()
 
     def _own(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
@@ -255,6 +268,7 @@ class Farebox:
         later = await self.ledger.spent_later(accounts)
         for budget in snapshot.budgets:
             self.accounts.load(budget, now, spent[budget.account], later[budget.account])
+        await self.sharing.know(snapshot.budgets, now)
         await self.settlement.quotas.load(snapshot.catalog.models.values(), now, self.ledger)
         self.settlement.budgets = snapshot.budgets_by_owner()
         await self.alerts.follow(snapshot)
@@ -315,7 +329,7 @@ class Farebox:
             await asyncio.sleep(self.snapshot.settings.server.reload_every)
             with contextlib.suppress(StoreDown):
                 await self.refresh_keys()
-            stamp = await asyncio.to_thread(self._stamped)
+            stamp = await asyncio.to_thread(self.snapshot.stamp)
             if stamp != self._stamp and (await self.reload() or not self.recorder.down):
                 self._stamp = stamp
 
@@ -332,17 +346,6 @@ class Farebox:
             server = self.snapshot.settings.server
             await asyncio.sleep(min(1.0, server.client_timeout / 4))
             self.room.cut_slow(server)
-
-    def _stamped(self) -> tuple[tuple[str, int, int], ...]:
-        """Names, times and sizes of the files that the snapshot came from."""
-        path = self.snapshot.path
-        if path is None:
-            return ()
-        files = [path]
-        for place in self.snapshot.settings.prices:
-            at = path.parent / place
-            files += [at] if at.is_file() else sorted(at.glob("*.y*ml")) if place != "builtin" and at.is_dir() else []
-        return tuple(_stat(file) for file in files)
 
     # What the pipeline tells
 
@@ -381,6 +384,7 @@ class Farebox:
             self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
             {"team": self.gate.lines.count(), "vendor": self.services.turns.lines.count()}, self.room.cut, self.recorder.down, self.recorder.let_through, self.services.cascades.outcomes,
             tuple(self.promises.standings(self.snapshot.promised, self.snapshot.catalog, self.clock.now())),
+            self.sharing.operations,
         )  # fmt: skip
 
     def _open_breakers(self) -> dict[tuple[str, str], bool]:
@@ -389,11 +393,3 @@ class Farebox:
             (model.vendor, model.name): health.breaker_open(model, now)
             for model in self.snapshot.catalog.models.values()
         }
-
-
-def _stat(file: Path) -> tuple[str, int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return str(file), 0, 0
-    return str(file), found.st_mtime_ns, found.st_size

@@ -37,6 +37,7 @@ class Now:
     journalled: Mapping[str, int] = field(default_factory=dict)  # attempts that began without the ledger, by team
     cascades: Mapping[tuple[str, ...], int] = field(default_factory=dict)  # (route, outcome) → cheap answers looked at
     promises: Iterable[PromiseState] = ()
+    lease_operations: Mapping[str, int] = field(default_factory=dict)  # of the store, by what was asked
 
 
 class Known:
@@ -88,6 +89,10 @@ def gauges(now: Now, known: "Known") -> Iterator[Metric]:
     yield counter("farebox_journalled", "Attempts made while the ledger could not be written", ("team",), journalled)
     tried = fold(now.cascades, lambda k: (known.route(k[0]), k[1]))
     yield counter("farebox_cascade", "Requests for which a cheap model was tried first", ("route", "outcome"), tried)
+    yield counter(
+        "farebox_lease_operations", "Operations of the store that budgets over several processes took", ("operation",),
+        {(name,): now.lease_operations.get(name, 0) for name in ("join", "renew", "draw", "look", "leave")},
+    )  # fmt: skip
     yield GaugeMetricFamily(
         "farebox_ledger_lag_seconds",
         "Age of the oldest ledger write that is not durable yet",

@@ -7,8 +7,8 @@ hold is replaced by the charge, and those who watch are told. Nothing that happe
 
 When money is short, in this order: a free quota that covers all of it takes the place of the hold; the output cap is
 lowered, so that one request takes no more than half of what is left or what an answer is likely to need, and while it is
-only other requests' holds that are in the way not below that need; then a later candidate is taken; then it waits for those holds; then the cap is lowered as far as the route
-allows; then it is refused.
+only others' holds that are in the way not below that need; then a later candidate is taken; then it waits for those
+holds; then the cap is lowered as far as the route allows; then it is refused.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.habits import Habits
 from router.quotas import Quotas
-from router.stores.ports import Accounts, Recording, StoreDown
+from router.stores.ports import Accounts, Recording, StoreDown, Unsure
 from router.tally import Tally, Ticket, attempt_of, needs_of, terms_of
 from router.tokenizer import Tokenizer
 
@@ -137,7 +137,10 @@ class Settlement:
             await self.ledger.open(attempt)
         except StoreDown as error:
             self.quotas.close(attempt_id)
-            await self.accounts.settle(attempt_id, ())
+            if isinstance(error, Unsure) and attempt.holds:
+                self._start(self._release(terms, attempt))  # others may charge it until it is closed
+            else:
+                await self.accounts.settle(attempt_id, ())
             log.error("an attempt could not be written down, so it is not made", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
             raise Overloaded("the ledger cannot be written; nothing is served unrecorded", retry_after_s=5) from None
         except BaseException:  # cancelled while the row was being written: nobody was called

@@ -38,6 +38,16 @@ class Snapshot:
     loaded_at: int = 0
     promised: Promised | None = None
 
+    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """Names, times and sizes of the files that it came from, as they are now."""
+        if self.path is None:
+            return ()
+        files = [self.path]
+        for place in self.settings.prices:
+            at = self.path.parent / place
+            files += [at] if at.is_file() else sorted(at.glob("*.y*ml")) if place != "builtin" and at.is_dir() else []
+        return tuple(_stat(file) for file in files)
+
     def budgets_by_owner(self) -> Mapping[str, tuple[Budget, ...]]:
         out: dict[str, tuple[Budget, ...]] = {}
         for budget in self.budgets:
@@ -51,6 +61,14 @@ class Snapshot:
             if key.revoked is None and (team := self.teams.get(key.team)):
                 callers.setdefault(key.sha256, caller_of(team, key.name, (), key.expires))
         return callers
+
+
+def _stat(file: Path) -> tuple[str, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0
+    return str(file), found.st_mtime_ns, found.st_size
 
 
 def _not_followed_from(earlier: Sequence[Problem], later: Sequence[Problem]) -> list[Problem]:

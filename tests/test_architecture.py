@@ -52,6 +52,7 @@ LAYERS = {
     "gate": (CORE | {"clock", "waiting"}, set()),
     "turns": (CORE | {"clock", "waiting"}, set()),
     "lending": (CORE | {"stores"}, {"orjson"}),
+    "sharing": (CORE | {"stores"}, set()),
     "room": (CORE | {"clock"}, set()),
     "quotas": (CORE | {"stores"}, set()),
     "distribution": (set(), {"prometheus_client"}),
@@ -166,7 +167,7 @@ def test_background_tasks_have_an_owner():
     """A bare create_task is lost when nobody refers to it; each place that makes one keeps it."""
     makers = {file.name for file in FILES if ".create_task(" in file.read_text() and place(file) != "mock"}
     assert makers == {
-        "app.py", "cache.py", "front.py", "history.py", "lean.py", "lending.py", "server.py", "settlement.py", "shadow.py", "sockets.py",
+        "app.py", "cache.py", "front.py", "history.py", "lean.py", "leased.py", "lending.py", "server.py", "settlement.py", "shadow.py", "sockets.py",
         "upstream.py",
     }  # fmt: skip
 

@@ -21,7 +21,6 @@ from router.stores.changes import Changes
 from router.stores.leases import Buried, Leases
 from router.stores.ports import StoreDown
 from router.stores.purses import Part, Purses
-from router.stores.recorder import OnFailure
 
 log = logging.getLogger("farebox.leases")
 
@@ -40,7 +39,6 @@ class LeasedAccounts:
         leases: Leases,
         seconds: Callable[[], float],
         name: Callable[[], str],
-        on_failure: OnFailure = "refuse",
         become: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Nothing is asked before `join`.
@@ -49,13 +47,11 @@ class LeasedAccounts:
             leases: where.
             seconds: a clock that never jumps.
             name: a name that no replica ever had, each time another.
-            on_failure: what happens while the store does not answer, once what is leased has been spent or has expired.
             become: is told this replica's name, each time it gets one.
 
         """
         self.replica = ""
         self.live = 1
-        self.on_failure = on_failure
         self.operations: Counter[str] = Counter()  # of the store
         self._leases, self._seconds, self._name, self._become = leases, seconds, name, become
         self._purses = Purses(seconds)
@@ -95,7 +91,7 @@ class LeasedAccounts:
                 self._hold(hold_id, holds, parts)
                 return True
             if not self.is_valid or await self._draw((part.purse, part.nano) for part in short):
-                return self._without_store(hold_id, holds, parts)
+                raise Overloaded("budgets cannot be asked for: the store does not answer", retry_after_s=1)
             if any(part.nano > max(part.purse.spare, part.purse.left) for part in short):
                 return False
         return False
@@ -151,8 +147,10 @@ class LeasedAccounts:
         self._valid_until = sent + TTL_S
         self._become(name)
 
-    async def tend(self, bury: Callable[[str], Awaitable[object]], every_s: float = RENEW_S) -> None:
-        """Tell that this replica lives, again and again, and bury those that do not."""
+    async def tend(
+        self, bury: Callable[[str], Awaitable[object]], told: Callable[[], object], every_s: float = RENEW_S
+    ) -> None:
+        """Live: renew again and again, `bury` those that do not live, and say each time that it was `told` something."""
         failing = False
         while True:
             with contextlib.suppress(TimeoutError):
@@ -160,9 +158,10 @@ class LeasedAccounts:
                     await self._hurry.wait()
             self._hurry.clear()
             try:
-                for name in await self.beat():
+                dead = await self.beat()
+                told()
+                for name in dead:
                     await bury(name)
-                    await self._leases.buried(name)
             except StoreDown as error:
                 if not failing:
                     log.error("leases cannot be renewed", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
@@ -198,21 +197,9 @@ class LeasedAccounts:
             self.operations["leave"] += 1
             await self._leases.leave(self.replica)
 
-    # Holding
-
     def _hold(self, hold_id: str, holds: Charges, parts: Iterable[Part]) -> None:
         self._purses.hold(parts)
         self._holds[hold_id] = holds
-
-    def _without_store(self, hold_id: str, holds: Charges, parts: Sequence[Part]) -> bool:
-        """The store cannot be asked. Refuse, or hold what seems to be left, as `on_failure` says."""
-        if self.on_failure == "refuse":
-            raise Overloaded("budgets cannot be asked for: the store does not answer", retry_after_s=1)
-        if hold_id not in self._holds:
-            if any(part.binds and part.nano > max(part.purse.spare, part.purse.left) for part in parts):
-                return False
-            self._hold(hold_id, holds, parts)
-        return True
 
     # Drawing
 

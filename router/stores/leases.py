@@ -41,6 +41,9 @@ class Leases(Protocol):
     async def look(self, replica: str, accounts: Sequence[Account]) -> list[Lease]:
         """How accounts stand, without asking for anything."""
 
+    async def close(self) -> None:
+        """Let the connection go."""
+
     async def leave(self, replica: str) -> None:
         """It has nothing open and spends no more: its leases are given back, and nobody need bury it."""
 

@@ -91,6 +91,9 @@ class MemoryLeases:
     async def look(self, replica: str, accounts: Sequence[Account]) -> list[Lease]:
         return [self._stands(replica, key) for key in accounts]
 
+    async def close(self) -> None:
+        """There is none."""
+
     async def leave(self, replica: str) -> None:
         self._forget(replica)
 

@@ -3,16 +3,21 @@
 import secrets
 from pathlib import Path
 
+from router.stores.leases import Leases
 from router.stores.outbox import Outbox
 from router.stores.place import Place
 from router.stores.reading import StoredLedger
+from router.stores.sharedsqlite import SharedSqliteLedger, leases_in
 from router.stores.sqlite import SqliteLedger
+from router.stores.sqlleases import POSTGRES, SqlLeases
 
 
-def ledger_of(place: Place, beside: Path) -> StoredLedger:
-    """The ledger at a place; what a process keeps for itself is `beside` this path."""
+def ledger_of(place: Place, beside: Path, *, shared: bool = False) -> StoredLedger:
+    """The ledger at a place; what a process keeps for itself is `beside` this path. A file is `shared` where other
+    processes write it too; they do with PostgreSQL in any case.
+    """
     if isinstance(place, Path):
-        return SqliteLedger(place)
+        return SharedSqliteLedger(place) if shared else SqliteLedger(place)
     from router.stores.postgres import PostgresLedger  # noqa: PLC0415 (its driver need not be installed)
 
     return PostgresLedger(place, beside)
@@ -21,3 +26,12 @@ def ledger_of(place: Place, beside: Path) -> StoredLedger:
 def outbox_of(ledger: StoredLedger) -> Outbox:
     """Alerts that wait in the same store."""
     return Outbox(ledger.place, secrets.token_hex(8) if ledger.shared else "")
+
+
+def leases_of(place: Place) -> Leases:
+    """Leases beside the ledger at a place."""
+    if isinstance(place, Path):
+        return leases_in(place)
+    from router.stores.pgconnection import connect  # noqa: PLC0415
+
+    return SqlLeases(lambda: connect(place, write=True), POSTGRES)

@@ -16,7 +16,7 @@ import psycopg
 
 from router.stores.pgconnection import Raw, open_raw, told
 from router.stores.place import Postgres
-from router.stores.ports import StoreDown
+from router.stores.ports import StoreDown, Unsure
 
 REST_S = 0.5  # after a connection could not be made, before it is tried again: what comes meanwhile fails at once
 _TRIES = 5
@@ -138,7 +138,7 @@ class Lane:
                     continue
                 if lost and kept and tried == 1:  # it may have been lost long before
                     continue
-                return error
+                return Unsure(str(told(self._place, error))) if lost and isinstance(error, psycopg.Error) else error
             return None
         raise AssertionError("unreachable")
 

@@ -6,7 +6,7 @@ rebuilt from the ledger, so the ledger is written first and accounts follow.
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from router.core.answers import Answer
 from router.core.entry import Attempt, Charges, Entry
@@ -15,6 +15,10 @@ from router.core.limits import Budget, BudgetState
 
 class StoreDown(Exception):
     """The store cannot be written or read; nothing was promised."""
+
+
+class Unsure(StoreDown):
+    """What was to be written may have been written all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ class Ledger(Recording, Protocol):
         """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""
 
 
+@runtime_checkable
 class Burying(Protocol):
     """A ledger that several replicas write; see the port `Leases`."""
 

@@ -76,6 +76,7 @@ class SharedSqliteLedger(SqliteLedger):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.shared = True
         self.replica = ""
         self._turn = self._file_turn = turn_of(path)
         self._alone = False  # nobody else has the file yet

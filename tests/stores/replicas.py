@@ -38,7 +38,9 @@ class Shaky:
 class Replica:
     accounts: LeasedAccounts
     store: Shaky
-    attempts: dict = field(default_factory=dict)  # open ones: hold id → (the replica that it was written down by, holds)
+    attempts: dict = field(
+        default_factory=dict
+    )  # open ones: hold id → (the replica that it was written down by, holds)
 
 
 class World:

@@ -1,6 +1,7 @@
 """Budgets that several replicas spend together, each by itself as far as its lease goes."""
 
 import asyncio
+import contextlib
 from datetime import UTC
 
 import pytest
@@ -180,9 +181,6 @@ async def test_a_store_that_does_not_answer_is_not_needed_for_what_is_leased():
     assert await w.reserve(one, 50)
     with pytest.raises(Overloaded):
         await w.reserve(one, LIMIT // 2)
-    one.accounts.on_failure = "serve"
-    assert await w.reserve(one, LIMIT // 2)  # for all it knows it is there
-    assert not await w.reserve(one, LIMIT)
 
 
 async def test_an_answer_that_is_lost_costs_nothing():
@@ -279,10 +277,8 @@ class Replicas(RuleBasedStateMachine):
     @rule(who=st.integers(0, 2), nano=st.integers(0, LIMIT // 4), which=st.integers(1, 7))
     def reserve(self, who, nano, which):
         chosen = tuple(b for i, b in enumerate(self.w.budgets) if which >> i & 1)
-        try:
+        with contextlib.suppress(Overloaded):
             self.run(self.w.reserve(self.w.replicas[who], nano, chosen))
-        except Overloaded:
-            pass
 
     @rule(who=st.integers(0, 2), nanos=st.lists(st.integers(0, LIMIT // 8), min_size=2, max_size=6))
     def reserve_at_once(self, who, nanos):
@@ -305,10 +301,8 @@ class Replicas(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def beat(self, who):
-        try:
+        with contextlib.suppress(StoreDown):
             self.run(self.w.beat(self.w.replicas[who]))
-        except StoreDown:
-            pass
 
     @rule(who=st.integers(0, 2), fails=st.lists(st.sampled_from(["before", "after", None]), min_size=1, max_size=4))
     def operations_are_lost(self, who, fails):

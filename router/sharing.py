@@ -1,0 +1,112 @@
+"""What a process does that has its store together with others: it lives, buries who does not, and leaves."""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from router.core.entry import Entry
+from router.core.lease import RENEW_S
+from router.core.limits import Budget
+from router.stores.leased import LeasedAccounts
+from router.stores.leases import Leases
+from router.stores.memory import MemoryAccounts
+from router.stores.opening import leases_of
+from router.stores.ports import Burying, StoreDown
+from router.stores.reading import StoredLedger
+
+log = logging.getLogger("farebox.sharing")
+
+
+@dataclass(slots=True)
+class Alone:
+    """The same where one process has its store for itself."""
+
+    accounts: MemoryAccounts = field(default_factory=MemoryAccounts)
+    observers: Sequence[Callable[[Entry], None]] = ()
+    operations: Mapping[str, int] = field(default_factory=dict)
+
+    async def begin(self) -> None:
+        """Nobody need know."""
+
+    async def know(self, budgets: Iterable[Budget], now: int) -> None:
+        """It is known."""
+
+    async def run(self) -> None:
+        """There is nothing to do."""
+
+    async def end(self) -> None:
+        """What is open is closed at the next start."""
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+@dataclass(slots=True)
+class Sharing:
+    """One replica's part in a store."""
+
+    ledger: Burying
+    leases: Leases
+    accounts: LeasedAccounts
+    observers: Sequence[Callable[[Entry], None]] = ()  # told of what is closed for a dead replica
+    named: list[Callable[[str], None]] = field(default_factory=list)  # told this replica's name, each time it gets one
+    heard: list[Callable[[int], None]] = field(default_factory=list)  # told how many replicas live, each time it renews
+
+    @classmethod
+    def of(cls, ledger: StoredLedger, seconds: Callable[[], float]) -> "Sharing | Alone":
+        """As the ledger is shared or is not."""
+        if not isinstance(ledger, Burying):
+            return Alone()
+        leases = leases_of(ledger.place)
+        named: list[Callable[[str], None]] = []
+
+        def become(name: str) -> None:
+            ledger.replica = name
+            for tell in named:
+                tell(name)
+
+        accounts = LeasedAccounts(leases, seconds, lambda: secrets.token_hex(8), become)
+        return cls(ledger, leases, accounts, named=named)
+
+    @property
+    def operations(self) -> Mapping[str, int]:
+        """Of the store, that budgets took so far, by what was asked."""
+        return self.accounts.operations
+
+    async def begin(self) -> None:
+        """Live. Raises `StoreDown`."""
+        await self.accounts.join()
+        self._tell()
+
+    async def know(self, budgets: Iterable[Budget], now: int) -> None:
+        """See how budgets stand. Raises `StoreDown`."""
+        await self.accounts.refresh(budgets, now)
+
+    async def run(self, every_s: float = RENEW_S) -> None:
+        """Live on."""
+        await self.accounts.tend(self._bury, self._tell, every_s)
+
+    async def end(self) -> None:
+        """Close at its holds what is still open, and leave. If that fails the others will do it."""
+        try:
+            await self._bury(self.accounts.replica, surely=True)
+            await self.accounts.leave()
+        except StoreDown as error:
+            log.error("the store could not be left", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
+
+    async def close(self) -> None:
+        await self.leases.close()
+
+    def _tell(self) -> None:
+        for tell in self.heard:
+            tell(self.accounts.live)
+
+    async def _bury(self, replica: str, *, surely: bool = False) -> None:
+        entries = await self.ledger.bury(replica, surely=surely)
+        await self.leases.buried(replica)
+        if entries or not surely:
+            log.warning("a replica was buried", extra={"id": replica, "count": len(entries)})
+        for entry in entries:
+            for observe in self.observers:
+                observe(entry)
