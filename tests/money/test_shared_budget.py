@@ -1,0 +1,82 @@
+"""Real processes that share a SQLite file spend one budget together: to its end, and no further."""
+
+import asyncio
+import contextlib
+import os
+import random
+import sqlite3
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import aiohttp
+from support import KEY, FareboxProcess, rows, small_config
+
+from router.mock import MockVendors
+from router.stores.ledgerfile import connect, verify
+
+SHARER = [sys.executable, str(Path(__file__).parent.parent / "sharer.py")]
+PROCESSES = int(os.environ.get("FAREBOX_PROCESSES", "3"))
+AT_ONCE = 16  # of each process
+LIMIT = Decimal("0.02")
+
+
+def config(folder, url, limit=LIMIT, **more):
+    team = {"keys": [{"name": "ci", "value": KEY}], "models": ["*"], "budgets": [{"limit": str(limit), "per": "total"}]}
+    told = small_config(folder, f"{url}/check/v1", teams={"search": team})
+    told["server"] |= more
+    return told
+
+
+async def ask(http, url, text, most=200, stream=False):
+    body = {"model": "small", "max_tokens": most, "stream": stream, "messages": [{"role": "user", "content": text}]}
+    async with http.post(f"{url}/v1/chat/completions", json=body) as response:
+        told = await response.read()
+        assert response.status in {200, 402}, (response.status, told)
+        return response.status
+
+
+def billed(mock):
+    return sum(Decimal(line.input_tokens + line.output_tokens * 2) / 10**6 for line in mock.bill)
+
+
+async def spend(urls, until_refused, tag=""):
+    """Ask all of them at once until each has refused so often: how many answers, and refusals while money was left."""
+    answers, refusals = 0, 0
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
+
+        async def client(url, number):
+            nonlocal answers, refusals
+            refused = n = 0
+            while refused < until_refused:
+                n += 1
+                status = await ask(http, url, f"{tag}{number}.{n} out={random.randint(5, 30)} in=12", stream=n % 2 == 0)
+                answers += status == 200
+                refusals += status == 402
+                refused += status == 402
+
+        await asyncio.gather(*(client(url, f"{url[-2:]}-{i}") for url in urls for i in range(AT_ONCE)))
+    return answers, refusals
+
+
+async def test_several_processes_spend_one_budget_to_its_end_and_no_further(tmp_path):
+    mock = MockVendors(pace=0)
+    told = config(tmp_path, await mock.start(), budget_wait="5s")
+    with contextlib.ExitStack() as stack:
+        processes = [
+            await asyncio.to_thread(stack.enter_context, FareboxProcess(told, tmp_path, command=SHARER))
+            for _ in range(PROCESSES)
+        ]
+        answers, refusals = await spend([process.url for process in processes], 1)
+        held = [sum(process.metric("farebox_budget_held")) for process in processes]
+    bill = billed(mock)
+    print(f"\n{answers} answers, {refusals} refusals, {bill / LIMIT:.2%} of the budget, held at the end {held}")
+    await mock.stop()
+    found = rows(told["store"])
+    assert sum(row["cost"] for row in found) == bill * 10**9
+    assert LIMIT * Decimal("0.99") <= bill <= LIMIT
+    with contextlib.closing(connect(tmp_path / "farebox.db")) as connection:
+        assert all(fine for _, fine in verify(connection))
+        assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM replicas").fetchone() == (0,)
