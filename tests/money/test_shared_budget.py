@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import os
 import random
-import sqlite3
 import sys
 from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
-from support import KEY, FareboxProcess, rows, small_config
+import pytest
+from support import KEY, FareboxProcess, small_config
 
 from router.mock import MockVendors
 from router.stores.ledgerfile import connect, verify
+from router.stores.place import Postgres
 
 SHARER = [sys.executable, str(Path(__file__).parent.parent / "sharer.py")]
 PROCESSES = int(os.environ.get("FAREBOX_PROCESSES", "3"))
@@ -28,7 +29,7 @@ def config(folder, url, limit=LIMIT, **more):
     return told
 
 
-async def ask(http, url, text, most=200, stream=False):
+async def ask(http, url, text, *, most=200, stream=False):
     body = {"model": "small", "max_tokens": most, "stream": stream, "messages": [{"role": "user", "content": text}]}
     async with http.post(f"{url}/v1/chat/completions", json=body) as response:
         told = await response.read()
@@ -60,12 +61,22 @@ async def spend(urls, until_refused, tag=""):
     return answers, refusals
 
 
-async def test_several_processes_spend_one_budget_to_its_end_and_no_further(tmp_path):
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared(request, tmp_path):
+    """(the store, where it is, how a process is started that shares it)"""
+    if request.param == "postgres":
+        url = request.getfixturevalue("database")
+        return url, Postgres(url), None
+    return f"sqlite:///{tmp_path}/farebox.db", tmp_path / "farebox.db", SHARER
+
+
+async def test_several_processes_spend_one_budget_to_its_end_and_no_further(tmp_path, shared):
+    store, place, command = shared
     mock = MockVendors(pace=0)
-    told = config(tmp_path, await mock.start(), budget_wait="5s")
+    told = config(tmp_path, await mock.start(), budget_wait="5s") | {"store": store}
     with contextlib.ExitStack() as stack:
         processes = [
-            await asyncio.to_thread(stack.enter_context, FareboxProcess(told, tmp_path, command=SHARER))
+            await asyncio.to_thread(stack.enter_context, FareboxProcess(told, tmp_path, command=command))
             for _ in range(PROCESSES)
         ]
         answers, refusals = await spend([process.url for process in processes], 1)
@@ -73,10 +84,9 @@ async def test_several_processes_spend_one_budget_to_its_end_and_no_further(tmp_
     bill = billed(mock)
     print(f"\n{answers} answers, {refusals} refusals, {bill / LIMIT:.2%} of the budget, held at the end {held}")
     await mock.stop()
-    found = rows(told["store"])
-    assert sum(row["cost"] for row in found) == bill * 10**9
     assert LIMIT * Decimal("0.99") <= bill <= LIMIT
-    with contextlib.closing(connect(tmp_path / "farebox.db")) as connection:
+    with contextlib.closing(connect(place)) as connection:
+        assert connection.execute("SELECT sum(cost) FROM ledger").fetchone() == (bill * 10**9,)
         assert all(fine for _, fine in verify(connection))
         assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM replicas").fetchone() == (0,)

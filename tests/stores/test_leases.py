@@ -12,6 +12,8 @@ from router.core.lease import GRACE_S, MICROS, TTL_S, WANTED_S, Ask, Lease
 from router.stores import sqlleases
 from router.stores.leases import Buried
 from router.stores.memoryleases import MemoryLeases
+from router.stores.opening import leases_of, ledger_of
+from router.stores.place import Postgres
 from router.stores.ports import StoreDown
 from router.stores.sharedsqlite import SharedSqliteLedger, leases_in
 
@@ -68,9 +70,30 @@ class InSqlite:
         await self.ledger.stop()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+class InPostgres(InSqlite):
+    """The same in PostgreSQL, by its own clock: what was written down is older than it was."""
+
+    def __init__(self, url, path):
+        place = Postgres(url)
+        self.ledger = ledger_of(place, path)
+        self.ledger.start()
+        self.leases = leases_of(place)
+        self.number = 0
+
+    def push(self, seconds):
+        with self.leases._connect().raw as raw:
+            raw.execute("UPDATE replicas SET until = until - %s", (int(seconds * MICROS),))
+            raw.execute("UPDATE leases SET wanted = wanted - %s WHERE wanted > 0", (int(seconds * MICROS),))
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request, path, monkeypatch):
-    made = InMemory() if request.param == "memory" else InSqlite(path, monkeypatch)
+    if request.param == "memory":
+        made = InMemory()
+    elif request.param == "sqlite":
+        made = InSqlite(path, monkeypatch)
+    else:
+        made = InPostgres(request.getfixturevalue("database"), path)
     yield made
     await made.close()
 
