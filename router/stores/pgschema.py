@@ -106,6 +106,8 @@ _LOCK_MS = 2000
 _REST_S = 0.5
 PATIENCE_S = 120.0
 _TRIES = 20  # two that make the same table at once are told of it as an error
+_MADE_BY_ANOTHER = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
+"""A table is a row of a catalogue, a name and a type, and each of them may be found to be there already."""
 
 
 def migrate(place: Postgres, steps: Sequence[Step] | None = None) -> tuple[int, int]:
@@ -137,7 +139,7 @@ def _make(raw: Raw) -> None:
         try:
             raw.execute(_MAKE)
             raw.execute("INSERT INTO schema_version VALUES (1, 0, 0, 0) ON CONFLICT DO NOTHING")
-        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.SerializationFailure):
+        except (*_MADE_BY_ANOTHER, psycopg.errors.SerializationFailure):
             if tried == _TRIES:
                 raise
         else:

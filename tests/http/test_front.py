@@ -155,7 +155,7 @@ async def test_requests_that_come_at_once_are_answered_one_after_the_other(on):
     async with connected(on) as (reader, writer):
         writer.write(b"".join(map(post, asked)))
         kinds = [(await answer(reader))[1]["content-type"] for _ in asked]
-    assert kinds == ["application/json"] * 4  # this vendor answers whole, also who wanted a stream
+    assert kinds == ["text/event-stream", "application/json"] * 2  # this vendor answers whole, also who wanted a stream
     assert len(await on.rows()) == 4
 
 
