@@ -47,7 +47,7 @@ def vendors() -> Any:
             "By result", "Other than ok", (rate("farebox_attempts_total", "vendor, result", '{vendor=~"$vendor", result!="ok"}'), "{{vendor}}: {{result}}"),
             unit="reqps",
         ),
-        lines("Breakers", "1 while a model is not asked because of what its vendor answered", (f"farebox_breaker_open{VENDOR}", MODEL)),
+        lines("Breakers", "1 while a model is not asked because of what its vendor answered", (f"max by (vendor, model) (farebox_breaker_open{VENDOR})", MODEL)),
         lines(
             "Fallbacks", "Moves to the next candidate", (rate("farebox_fallbacks_total", "route, from, to", ""), "{{route}}: {{from}} to {{to}}"), unit="reqps",
         ),
@@ -68,21 +68,24 @@ def vendors() -> Any:
     kinds = [
         steps_over_time(
             f"{kind.replace('_', ' ').capitalize()}, per million", "The price in force, in the vendor's currency, as it was over time",
-            (f'farebox_price{{vendor=~"$vendor", kind="{kind}"}}', MODEL + " {{currency}}"),
+            (f'max by (vendor, model, currency) (farebox_price{{vendor=~"$vendor", kind="{kind}"}})', MODEL + " {{currency}}"),
         )
         for kind in ("input", "output", "cache_read")
     ]  # fmt: skip
-    tokens = "sum by (vendor, model) (rate(farebox_tokens_total"
+    tokens, price = (
+        "sum by (vendor, model) (rate(farebox_tokens_total",
+        "max by (vendor, model, kind, currency) (farebox_price",
+    )
     prices = [
         *kinds,
         columns(
             "Prices in force", "Per million tokens, in the vendor's currency", {},
-            *[(f'sum by (vendor, model, currency) (farebox_price{{vendor=~"$vendor", kind="{kind}"}})', kind) for kind in ("input", "cache_read", "cache_write", "output")],
+            *[(f'max by (vendor, model, currency) (farebox_price{{vendor=~"$vendor", kind="{kind}"}})', kind) for kind in ("input", "cache_read", "cache_write", "output")],
         ),
         columns(
             "Prices that changed in a day", "From what, to what", {},
-            (f"farebox_price{VENDOR} offset 1d != farebox_price{VENDOR}", "yesterday"),
-            (f"farebox_price{VENDOR} != farebox_price{VENDOR} offset 1d", "now"),
+            (f"{price}{VENDOR} offset 1d) != {price}{VENDOR})", "yesterday"),
+            (f"{price}{VENDOR}) != {price}{VENDOR} offset 1d)", "now"),
         ),
         lines(
             "Paid per million tokens", "Spend over billed tokens, cached or not, in the reporting currency: what a million has really come to",
@@ -119,7 +122,7 @@ def proxy() -> Any:
     ]  # fmt: skip
     money = [
         lines("Ledger lag", "Age of the oldest write that is not durable yet", ("farebox_ledger_lag_seconds", "{{instance}}"), unit="s"),
-        lines("Promised quality", "The lower bound that is in force, by route and team", ("farebox_quality_bound", "{{route}} {{team}}"), unit="percentunit"),
+        lines("Promised quality", "The lower bound that is in force, by route and team", ("min by (route, team) (farebox_quality_bound)", "{{route}} {{team}}"), unit="percentunit"),
         lines("Broken promises", "1 while a route's bound does not hold", ("farebox_quality_broken", "{{route}}")),
     ]  # fmt: skip
     process = [

@@ -100,8 +100,12 @@ def _kind(kinds: str) -> str:
 
 def budgets() -> Any:
     """How full each is, when it will be, and who was refused."""
-    names = ("limit", "spent", "held", "remaining", "forecast", "resets_seconds")
-    spent, limit, forecast, resets = (f"farebox_budget_{name}{OWNER}" for name in ("spent", "limit", "forecast", "resets_seconds"))  # fmt: skip
+    # Each replica tells of what all have spent, as it last heard: the fullest of its tales is the newest.
+    told = {
+        name: f"{'min' if name == 'remaining' else 'max'} by (team, per, currency) (farebox_budget_{name}{OWNER})"
+        for name in ("limit", "spent", "held", "remaining", "forecast", "resets_seconds")
+    }
+    spent, limit, forecast, resets = (told[name] for name in ("spent", "limit", "forecast", "resets_seconds"))
     legend = "{{team}} per {{per}} {{currency}}"
     whole = [
         shares("Spent", "As a share of the limit", f"{spent} / {limit}", legend, ("green", None), ("orange", 0.8), ("red", 1)),
@@ -114,14 +118,11 @@ def budgets() -> Any:
         "Budgets",
         "Spent plus held is never more than the limit. The tightest, where an owner has several of one period.",
         {"resets in": "s"},
-        *[
-            (f"sum by (team, per, currency) (farebox_budget_{name}{OWNER})", name.replace("_seconds", " in"))
-            for name in names
-        ],
+        *[(query, name.replace("_seconds", " in")) for name, query in told.items()],
     )
     over_time = [
         lines("Spent, over time", "As a share of the limit; falls to nothing when a window ends", (f"{spent} / {limit}", legend), unit="percentunit"),
-        lines("Held", "What requests in flight have set aside", (f"farebox_budget_held{OWNER}", legend)),
+        lines("Held", "What requests in flight have set aside", (told["held"], legend)),
         lines("Window ends in", "Absent for budgets without an end", (resets, legend), unit="s"),
         lines(
             "Refused", "Before any attempt, by reason", (rate("farebox_refused_total", "team, reason"), "{{team}}: {{reason}}"), unit="reqps",
@@ -131,7 +132,7 @@ def budgets() -> Any:
             (f"{rate('farebox_overrun_total', 'team, currency', OWNER)} * 3600", "{{team}} {{currency}}"),
         ),
         lines(
-            "Left in free quotas", "What goes beyond them is paid for", ("farebox_free_quota_remaining", "{{vendor}}/{{model}} {{unit}}"),
+            "Left in free quotas", "What goes beyond them is paid for", ("min by (vendor, model, unit) (farebox_free_quota_remaining)", "{{vendor}}/{{model}} {{unit}}"),
         ),
     ]  # fmt: skip
     return made_of(

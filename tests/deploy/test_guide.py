@@ -16,6 +16,7 @@ from support import ROOT, FareboxProcess, demo_config, write_config
 from router.settings import ServerSettings
 
 GUIDE = (ROOT / "docs/deploy.md").read_text()
+FILES = ("compose", "compose-single")
 REQUESTS = 7
 
 
@@ -77,11 +78,12 @@ def test_every_file_that_the_guide_names_is_there():
 
 def test_everybody_waits_longer_than_farebox_may_drain():
     (told,) = re.findall(r"\| time to stop \|.*: (\d+) s unless", GUIDE)
-    compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]["farebox"]
+    services = [yaml.safe_load((ROOT / f"deploy/{file}.yaml").read_text())["services"] for file in FILES]
+    farebox = [service for found in services for name, service in found.items() if name.startswith("farebox")]
     values = yaml.safe_load((ROOT / "deploy/helm/farebox/values.yaml").read_text())
     unit = (ROOT / "deploy/systemd/farebox@.service").read_text()
     waits = [
-        int(compose["stop_grace_period"].removesuffix("s")),
+        *(int(service["stop_grace_period"].removesuffix("s")) for service in farebox),
         values["terminationGracePeriodSeconds"],
         int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1]),
     ]

@@ -66,8 +66,10 @@ def test_a_reload_needs_no_program_that_a_small_machine_lacks():
 
 def test_the_environments_file_has_what_the_example_configuration_asks_for_and_no_value():
     text = (FOLDER / "farebox.env").read_text()
-    wanted = set(re.findall(r"\$\{(\w+)", (ROOT / "config/farebox.yaml").read_text())) - {"VLLM_URL"}
-    assert set(re.findall(r"^(\w+)=$", text, re.MULTILINE)) == wanted
+    read = set(re.findall(r"\$\{(\w+)", (ROOT / "config/farebox.yaml").read_text()))
+    shared = {"FAREBOX_STORE", "FAREBOX_ACCOUNTS", "FAREBOX_NOTICE"}
+    assert set(re.findall(r"^(\w+)=$", text, re.MULTILINE)) == read - shared - {"VLLM_URL"}
+    assert set(re.findall(r"^#(\w+)=\S", text, re.MULTILINE)) == shared  # an empty one would be no default
     assert not re.search(r"^\w+=\S", text, re.MULTILINE)
 
 

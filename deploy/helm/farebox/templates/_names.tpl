@@ -29,3 +29,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $tagged := printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- .Values.image.digest | empty | ternary $tagged (printf "%s@%s" $tagged .Values.image.digest) }}
 {{- end }}
+
+{{- /* Not empty where replicas share a store. */}}
+{{- define "farebox.shared" -}}
+{{- .Values.postgresql.existingSecret }}
+{{- end }}
