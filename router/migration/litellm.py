@@ -47,12 +47,12 @@ WHY = {
     "cooldown_time": "breakers are part of Farebox and need no setting",
     "drop_params": "a field that a vendor cannot carry is refused by its name, or dropped where it is only a hint",
     "content_policy_fallbacks": "a refusal for its content is told to the caller",
-    "database_url": "the store is a file; virtual keys, teams and spend of LiteLLM's database are not read: see docs/migrating-from-litellm.md",
+    "database_url": "give Farebox a database of its own in `store`; virtual keys, teams and spend of LiteLLM's are not read: see docs/migrating-from-litellm.md",
     "store_model_in_db": "models that are kept in LiteLLM's database are not read",
     "provider_budget_config": "budgets are of teams, keys and everybody, not of vendors",
-    "cache": "answers are not cached",
-    "cache_params": "answers are not cached",
-    "redis_host": "accounts and rate limits are kept in the process that serves",
+    "cache": "answers are kept where a route says so, with `cache`",
+    "cache_params": "answers are kept where a route says so, with `cache`",
+    "redis_host": "replicas share budgets in the store; `accounts` names a Redis that takes that off it",
     "include": "other files are not read: import each",
 }
 
