@@ -6,7 +6,7 @@ there, each target's oldest first, one at a time and paced; a target that does n
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from router.clock import Alarm, Clock
@@ -76,13 +76,19 @@ class Alerts:
 
     def observe(self, entry: Entry) -> None:
         """Mark what one closed attempt touched."""
+        attempt = entry.attempt
+        counts = entry.cost and attempt.currency == self._currency
+        accounts = (account for account, _, _ in entry.charges)
+        self.hear(accounts, [(attempt.team, attempt.at, entry.cost)] if counts else ())
+
+    def hear(self, accounts: Iterable[str], spends: Iterable[tuple[str, int, int]]) -> None:
+        """Mark accounts, and what teams have spent: (team, when, nano-units)."""
         if not self._targets:
             return
-        self._accounts.update(account for account, _, _ in entry.charges)
-        attempt = entry.attempt
-        if entry.cost and attempt.currency == self._currency:
-            self._spend.add(attempt.team, attempt.at, entry.cost)
-            self._teams.add(attempt.team)
+        self._accounts.update(accounts)
+        for team, at, cost in spends:
+            self._spend.add(team, at, cost)
+            self._teams.add(team)
         self._wake.set()
 
     async def run(self) -> None:

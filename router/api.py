@@ -22,6 +22,8 @@ from router.pipeline import Inbound, count, serve
 from router.relay import ClientLeft, Reply
 from router.room import Body, Seat, Writer
 from router.tally import new_request_id
+from router.workers import answers as together
+from router.workers.scrape import Families
 
 log = logging.getLogger("farebox.api")
 
@@ -259,13 +261,14 @@ async def live(_: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    if request.app[FAREBOX].is_ready:
+    if await together.ready(request.app[FAREBOX]):
         return web.Response(text="ok\n")
     return web.Response(status=503, text="not ready\n")
 
 
 async def metrics(request: web.Request) -> web.Response:
-    body = generate_latest(request.app[FAREBOX].metrics.registry)
+    found = Families(await together.families(request.app[FAREBOX]))
+    body = generate_latest(found)
     return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from router.gate import Gate
 from router.gauges import Now
 from router.habits import Habits
 from router.handover import Taken, store_let_go
+from router.kept import Decisions
 from router.labels import LabelMetrics, Labels
 from router.lean import LeanUpstream
 from router.lending import Borrowed, Lender
@@ -37,7 +37,7 @@ from router.sharing import Alone, Sharing
 from router.snapshot import Snapshot, load
 from router.sockets import Sockets
 from router.stores.answers import AnswerFile
-from router.stores.journal import Journal
+from router.stores.journal import journal_of, left_behind
 from router.stores.leased import LeasedAccounts
 from router.stores.memory import MemoryAccounts
 from router.stores.opening import ledger_of, outbox_of
@@ -47,21 +47,13 @@ from router.stores.recorder import Recorder
 from router.tokenizer import Tokenizer
 from router.turns import Turns
 from router.upstream import AiohttpUpstream, Upstream
+from router.workers.answers import families
+from router.workers.siblings import Siblings
 from router.yamlfile import BadConfiguration
 
 log = logging.getLogger("farebox")
 
 CHECKPOINT_S = 3600.0  # how often the log tells how far the ledger has come, where nothing else is configured
-KEPT_DECISIONS = 2000  # for GET /admin/v1/decisions/{id} and the page
-
-
-@dataclass(slots=True)
-class Kept:
-    """A decision that can still be asked about."""
-
-    id: str
-    team: str
-    decision: Decision
 
 
 @dataclass(slots=True)
@@ -73,6 +65,7 @@ class Farebox:
     mock_url: str | None = None
     upstream: Upstream | None = None
     shared: bool = False  # other processes of this machine have the store too
+    siblings: Siblings = field(default_factory=Siblings)
     ledger: StoredLedger = field(init=False)
     recorder: Recorder = field(init=False)
     sharing: Sharing | Alone = field(init=False)
@@ -86,7 +79,7 @@ class Farebox:
     gate: Gate = field(init=False)
     room: Room = field(init=False)
     callers: Mapping[str, Caller] = field(init=False)
-    kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
+    kept: Decisions = field(default_factory=Decisions)
     problems: tuple[str, ...] = ()  # why the newest configuration is not the one in force
     ready: bool = False
     leaving: bool = False  # what comes is still served, and nothing more is to be sent here
@@ -103,14 +96,20 @@ class Farebox:
     def __post_init__(self) -> None:
         server = self.snapshot.settings.server
         self.ledger = ledger_of(self.snapshot.settings.place, self.snapshot.settings.store_path, shared=self.shared)
-        journal = Journal(self.ledger.path.with_name(f"{self.ledger.path.name}.journal"))
-        self.recorder = Recorder(self.ledger, journal, server.on_store_failure)
+        journal = journal_of(self.ledger.path, self.siblings.number)
+        left = left_behind(self.ledger.path, self.siblings.count) if self.siblings.first else ()
+        self.recorder = Recorder(self.ledger, journal, server.on_store_failure, left)
         self.sharing = Sharing.of(self.ledger, self.clock.seconds)
         self.accounts = self.sharing.accounts
         self.tokenizer = Tokenizer()
         self.habits = Habits()
         self.metrics = Metrics(self._now)
-        self.telemetry = connect(self.snapshot.settings.otel, self.metrics.registry, self.snapshot.rates.reporting)
+        self.telemetry = connect(
+            self.snapshot.settings.otel,
+            lambda: families(self),
+            self.snapshot.rates.reporting,
+            metrics=self.siblings.first,
+        )
         self.callers = self.snapshot.callers
         self.gate = Gate(self.clock, server.rate_wait)
         self.room = Room(self.clock)
@@ -120,7 +119,8 @@ class Farebox:
         )  # fmt: skip
         lent = self.accounts if isinstance(self.accounts, MemoryAccounts) else MemoryAccounts()
         self.lender = Lender(self.settlement, lent, self._by_account, self.clock.now)
-        self.sharing.observers = self.settlement.observers
+        self.sharing.serve(self.settlement, self.clock.now)
+        self.sharing.heard.append(self._take_part)
         if self.upstream is None:
             self.upstream = Sockets(AiohttpUpstream() if server.http_client == "aiohttp" else LeanUpstream())
         self.alerts = Alerts(self.clock, self.upstream, outbox_of(self.ledger), self.accounts.look)
@@ -128,7 +128,7 @@ class Farebox:
         health = Health()
         self.labels = Labels(lambda: self.snapshot, self.settlement, self.clock)
         self.promises = Promises.beside(self.ledger.path)
-        self.labels.observers.append(self._hold_promises_to)
+        self.labels.observers.append(self.hold_promises_to)
         self.metrics.registry.register(LabelMetrics(self.labels))
         self.services = Services(
             self.tokenizer, self.upstream, self.settlement, self.habits, self.gate, health,
@@ -179,16 +179,19 @@ class Farebox:
             raise
         await warm
         self._stamp = self.snapshot.stamp()
-        self._own(self._checkpoints())
+        if self.siblings.first:
+            self._own(self._checkpoints())
         self._own(self._cut_slow())
         self._own(self.labels.tend())
         self._own(self.telemetry.run())
-        self._own(self.sharing.run())
+        self._own(self.sharing.run(self._count_again))
         self._keep_watch()
         self.ready = True
 
     def _keep_watch(self) -> None:
-        self._watching = [self._own(work) for work in (self._watch(), self.recorder.mend(), self.alerts.run())]
+        self._watching = [self._own(work) for work in (self._watch(), self.recorder.mend())]
+        if self.siblings.first:
+            self._watching.append(self._own(self.alerts.run()))
 
     async def _take(self, taken: Taken | None, *, patient: bool) -> bool:
         """Begin to write the ledger; whether another process borrows it from now on."""
@@ -226,6 +229,10 @@ class Farebox:
         self.settlement.accounts, self.settlement.ledger = self.accounts, self.recorder
         self._given = False
         self._keep_watch()
+
+    def _take_part(self, live: int) -> None:
+        """Keep to an equal part of what is configured for all that serve from the store."""
+        self.gate.parts = self.services.health.seats.parts = max(live, self.siblings.count)
 
     def _by_account(self) -> Mapping[str, Budget]:
         return {budget.account: budget for budget in self.snapshot.budgets}
@@ -273,6 +280,10 @@ class Farebox:
         self.settlement.budgets = snapshot.budgets_by_owner()
         await self.alerts.follow(snapshot)
 
+    async def _count_again(self) -> None:
+        async with self._reloading, self.settlement.still():
+            await self._open_accounts(self.snapshot)
+
     # Configuration
 
     async def reload(self) -> bool:
@@ -309,6 +320,7 @@ class Farebox:
         self.problems = ()
         self.metrics.reloads["ok"] += 1
         log.info("the configuration was reloaded")
+        self.siblings.say(reloaded=True)
         return True
 
     def reload_soon(self) -> None:
@@ -350,14 +362,12 @@ class Farebox:
     # What the pipeline tells
 
     def _keep(self, request_id: str, caller: Caller, decision: Decision) -> None:
-        self.kept[request_id] = Kept(request_id, caller.team, decision)
-        if len(self.kept) > KEPT_DECISIONS:
-            self.kept.popitem(last=False)
+        self.kept.keep(request_id, caller.team, decision)
         for verdict in decision.verdicts:
             if verdict.lost.startswith("unpriced"):
                 self.metrics.unpriced[verdict.model.vendor, verdict.model.name] += 1
 
-    def _hold_promises_to(self, label: Labelled) -> None:
+    def hold_promises_to(self, label: Labelled) -> None:
         self.promises.observe(self.snapshot.promised, label)
         route = self.snapshot.catalog.routes.get(label.route)
         self.promises.observe_cascade(route.cascade.certified if route and route.cascade else None, label)
@@ -381,15 +391,8 @@ class Farebox:
     def _now(self) -> Now:
         return Now(
             self.snapshot, self.clock.now(), self.budgets(), self.room.in_flight, self.ledger.lag(self.clock.seconds()),
-            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self._open_breakers(),
+            self.settlement.calibrator, self.settlement.quotas.standing(self.snapshot.catalog.models, self.clock.now()), self.services.health.open_breakers(self.snapshot.catalog.models.values(), self.clock.seconds()),
             {"team": self.gate.lines.count(), "vendor": self.services.turns.lines.count()}, self.room.cut, self.recorder.down, self.recorder.let_through, self.services.cascades.outcomes,
             tuple(self.promises.standings(self.snapshot.promised, self.snapshot.catalog, self.clock.now())),
             self.sharing.operations,
         )  # fmt: skip
-
-    def _open_breakers(self) -> dict[tuple[str, str], bool]:
-        now, health = self.clock.seconds(), self.services.health
-        return {
-            (model.vendor, model.name): health.breaker_open(model, now)
-            for model in self.snapshot.catalog.models.values()
-        }

@@ -41,6 +41,7 @@ class Gate:
 
     clock: Clock
     wait_s: float = 0.0  # how long a request may stand in line
+    parts: int = 1  # processes that keep to the same limits, each to its part
     lines: Lines[Want] = field(init=False)
     _limiters: dict[str, Limiter] = field(default_factory=dict)
     _promised: dict[str, float] = field(default_factory=dict)  # tokens taken for requests that have no entry yet
@@ -72,7 +73,7 @@ class Gate:
         for name, limits in told:
             if limits is not UNLIMITED:
                 limiter = self._limiters.setdefault(name, Limiter())
-                limiter.configure(limits, now)
+                limiter.configure(limits, now, self.parts)
                 found.append((name, limiter))
         return found
 

@@ -68,7 +68,7 @@ class Known:
 
 def gauges(now: Now, known: "Known") -> Iterator[Metric]:
     """Everything that is read when it is asked for."""
-    yield from _budget_gauges(now)
+    yield from budget_gauges(now.budgets, now.at)
     yield _prices(now)
     yield _breakers(now)
     yield _free(now)
@@ -121,7 +121,7 @@ def money(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[s
     return family
 
 
-def _budget_gauges(now: Now) -> Iterator[Metric]:
+def budget_gauges(budgets: Iterable[BudgetState], at: int) -> Iterator[Metric]:
     """The tightest budget for each owner, period and currency, if there are several time zones."""
     labels = ("team", "per", "currency")
     names = {
@@ -134,7 +134,7 @@ def _budget_gauges(now: Now) -> Iterator[Metric]:
     }
     families = {name: GaugeMetricFamily(f"farebox_budget_{name}", text, labels=labels) for name, text in names.items()}
     tightest: dict[tuple[str, ...], BudgetState] = {}
-    for state in now.budgets:
+    for state in budgets:
         key: tuple[str, ...] = (state.budget.owner, state.budget.per, state.budget.currency)
         if key not in tightest or state.free < tightest[key].free:
             tightest[key] = state
@@ -143,9 +143,9 @@ def _budget_gauges(now: Now) -> Iterator[Metric]:
         families["spent"].add_metric(key, state.settled / NANO)
         families["held"].add_metric(key, state.held / NANO)
         families["remaining"].add_metric(key, max(0, state.free) / NANO)
-        families["forecast"].add_metric(key, state.forecast(now.at) / NANO)
+        families["forecast"].add_metric(key, state.forecast(at) / NANO)
         if state.budget.per != "total":
-            families["resets_seconds"].add_metric(key, (state.ends - now.at) / MICROS)
+            families["resets_seconds"].add_metric(key, (state.ends - at) / MICROS)
     yield from families.values()
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("farebox.handover")
 
 PATIENCE_S = 60.0  # for the other process, which may have a large ledger to sum up
-MOST_SOCKETS = 16
+MOST_SOCKETS = 250  # the kernel takes 253 in a message
 LINE = 2**26  # bytes of a message: holds of ten thousand requests are some three megabytes
 
 
@@ -50,6 +50,20 @@ def _short(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
+def listen_at(path: Path) -> socket.socket:
+    """A socket at a path, for its own user alone; whatever was there goes. Raises `OSError`."""
+    listener = socket.socket(socket.AF_UNIX)
+    with _short(path) as name:
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            listener.bind(name)
+        finally:
+            os.umask(before)
+    listener.listen(4)
+    return listener
+
+
 # The process that comes
 
 
@@ -59,6 +73,7 @@ class Taken:
 
     sockets: list[socket.socket]
     same_version: bool
+    workers: bool = False  # several of them, whose store can be shared
     lent: bool = False  # the other process borrows the store from now on
     holds: Mapping[str, Charges] = field(default_factory=dict)  # what it has set aside
     _connection: socket.socket | None = None
@@ -82,6 +97,12 @@ class Taken:
         self.lent = True
         self.holds = {name: tuple(map(tuple, holds)) for name, holds in orjson.loads(line)["holds"].items()}
         return True
+
+    def say(self, **what: Any) -> None:
+        """Tell it something, for a process that has no event loop."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._connection.sendall(orjson.dumps(what) + b"\n")
 
     def ready(self) -> None:
         """Requests are served here: the other may leave."""
@@ -115,7 +136,8 @@ def ask(store: Path) -> Taken | None:
         connection.close()
         return None
     sockets = [socket.socket(fileno=number) for number in files]
-    return Taken(sockets, orjson.loads(told)["version"] == __version__, _connection=connection)
+    said = orjson.loads(told)
+    return Taken(sockets, said["version"] == __version__, bool(said.get("workers")), _connection=connection)
 
 
 def chosen(taken: Taken, host: str, port: int) -> list[socket.socket]:
@@ -146,17 +168,8 @@ class Offer:
 
     def open(self) -> None:
         """Take the place beside the store. Raises `OSError`."""
-        listener = socket.socket(socket.AF_UNIX)
-        with _short(self._path) as name:
-            self._path.unlink(missing_ok=True)
-            before = os.umask(0o177)
-            try:
-                listener.bind(name)
-            finally:
-                os.umask(before)
-        listener.listen(4)
-        listener.setblocking(False)
-        self._listener = listener
+        self._listener = listen_at(self._path)
+        self._listener.setblocking(False)
 
     async def wait(self) -> None:
         """Hand over to the first that comes and stays."""

@@ -186,7 +186,7 @@ class Labels:
         """Allow shadow calls, which need a way to vendors, and that clients do not need what there is."""
 
         def busy() -> bool:
-            return room.in_flight > self.snapshot().settings.server.max_in_flight // 2
+            return room.in_flight * room.parts > self.snapshot().settings.server.max_in_flight // 2
 
         self.shadow = Shadow(
             self.settlement, turns, reach, self.clock, self._shared, busy, self.give,

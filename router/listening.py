@@ -25,8 +25,8 @@ _FULL = (
 )
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for every address that the host stands for. Raises `OSError`."""
+def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """A socket for every address that the host stands for; `shared` with others of this user. Raises `OSError`."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
@@ -34,6 +34,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
             sock = socket.socket(family, kind, protocol)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)

@@ -14,7 +14,7 @@ ALLOWED = frozenset(
     {
         "id", "request_id", "team", "key", "route", "model", "vendor", "tier", "outcome", "basis", "cost", "currency",
         "vendor_cost", "list_cost", "vendor_currency", "input_tokens", "output_tokens", "first_byte_ms", "total_ms", "reason", "fault", "status", "code", "error", "path",
-        "url", "page", "signal", "attempts", "version", "problems", "store", "count", "checkpoint",
+        "url", "page", "signal", "worker", "attempts", "version", "problems", "store", "count", "checkpoint",
     }
 )  # fmt: skip
 

@@ -24,6 +24,12 @@ SECONDS_BUCKETS = tuple(0.01 * 2**i for i in range(14))
 ERROR_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # from what cannot be better to what is no estimate
 OVERHEAD_BUCKETS = (0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
+# They count what the ledger has, from its beginning, whoever has written it; all others what one process has seen.
+FROM_THE_LEDGER = frozenset(
+    f"farebox_{name}"
+    for name in ("requests", "cost", "vendor_cost", "tokens", "saved", "estimated_cost", "fixed_model_cost")
+)
+
 
 class Metrics(Collector):
     """Every metric of docs/metrics.md."""

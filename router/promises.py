@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from router.core.cascade import Certified
 from router.core.catalog import Catalog, ChatRequest, Route
@@ -120,11 +121,22 @@ class Promises:
                 stale = _stale(certified, (certified.flagship, certified.cheap), catalog, now)
                 yield PromiseState(name, certified, watch.broken, stale, watch.labels, watch.loss)
 
+    def kept(self) -> dict[str, Any]:
+        """What was seen, as JSON values."""
+        return {name: watch.dump() for name, watch in self._watches.items()}
+
+    def take(self, kept: Mapping[str, Any]) -> None:
+        """Take over what another process has seen, where that is more."""
+        for name, state in kept.items():
+            watch = Watch.load(state)
+            if name not in self._watches or watch.labels > self._watches[name].labels:
+                self._watches[name] = watch
+
     def keep(self) -> None:
         """Write down what was seen."""
         if self.file is None or not self._watches:
             return
-        told = json.dumps({name: watch.dump() for name, watch in self._watches.items()})
+        told = json.dumps(self.kept())
         try:
             part = self.file.with_name(f"{self.file.name}.part")
             part.touch(0o600)

@@ -12,20 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from router.core.catalog import Model
-from router.core.limits import FOREVER
+from router.core.entry import Charges
+from router.core.limits import FOREVER, Budget
 from router.core.plan import Plan
 from router.core.prices import FREE_FIRST, Quota, Unpriced
 from router.core.usage import Usage
+from router.freewindows import FreeWindow, LeasedWindow, Lent, Window, first_part
 from router.stores.ports import FreeSpan, Ledger
-
-
-@dataclass(slots=True)
-class _Window:
-    """One window of one quota, in the quota's unit."""
-
-    end: int  # microseconds since 1970
-    settled: int = 0  # taken by rows of the ledger
-    open: int = 0  # taken by, or promised to, attempts that are not in the ledger yet
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +26,7 @@ class Share:
     """What one attempt has of a quota, from its beginning to its row in the ledger."""
 
     quota: Quota
-    window: _Window
+    window: FreeWindow
     promised: int = 0
     taken: int = 0
 
@@ -44,8 +37,7 @@ class Share:
         tokens = sum(getattr(usage, leaf) or 0 for leaf in FREE_FIRST)
         by_request = self.quota.unit == "requests"
         wanted = int(bool(tokens or usage.searches or usage.images)) if by_request else tokens
-        others = self.window.open - self._kept
-        self._keep(self.promised, max(0, min(wanted, self.quota.amount - self.window.settled - others)))
+        self._keep(self.promised, max(0, min(wanted, self.window.left(self.quota.amount) + self._kept)))
         if not self.taken:
             return None
         return tokens if by_request else self.taken
@@ -57,13 +49,18 @@ class Share:
     def _keep(self, promised: int, taken: int) -> None:
         before = self._kept
         self.promised, self.taken = promised, taken
-        self.window.open += self._kept - before
+        if more := self._kept - before:
+            self.window.keep(more)
 
     def close(self) -> None:
         """What was taken is in the ledger; what was promised beyond it is given back."""
         taken = self.taken
         self._keep(0, 0)
-        self.window.settled += taken
+        self.window.close(taken)
+
+    def charges(self) -> Charges:
+        """What was taken, where the ledger has to count it for all who take."""
+        return self.window.charges(self.taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +74,19 @@ class Standing:
 
 
 class Quotas:
-    """Every quota's current window, and the shares of the attempts in flight."""
+    """Every quota's current window, and the shares of the attempts in flight.
+
+    Where several processes serve together each may take a part of what is left when it first sees a window. Parts are never
+    given on: who comes `late`, in place of another, does not know what that has taken, and takes from the next windows only.
+    Where the store lends (`lent`), a quota is an account like a budget, and what is not leased is not free.
+    """
 
     def __init__(self) -> None:
-        self._windows: dict[str, _Window] = {}
+        self.parts = 1
+        self.late = False
+        self.lent: Lent | None = None
+        self._windows: dict[str, Window] = {}
+        self._known: dict[str, tuple[Model, Quota]] = {}
         self._shares: dict[str, Share] = {}
 
     async def load(self, models: Iterable[Model], now: int, ledger: Ledger) -> None:
@@ -91,18 +97,38 @@ class Quotas:
             for price in model.timeline.prices:
                 if price.quota is not None:
                     found.setdefault(_account(model, price.quota), (model, price.quota))
+        self._known = found
         if not found:
             return
         spans = [_span(model, quota, models, now) for model, quota in found.values()]
+        if self.lent is not None:
+            purses = [self.lent.purse(_budget(*told), now) for told in found.values()]
+            await ledger.count_free(
+                [(span, *p.key, q.unit) for span, p, (_, q) in zip(spans, purses, found.values(), strict=True)]
+            )
+            self.prepare(now)
+            return
         for (model, quota), taken in zip(found.values(), await ledger.free_taken(spans), strict=True):
-            self._window(model, quota, now).settled = taken.tokens if quota.unit == "tokens" else taken.rows
+            is_new = _account(model, quota) not in self._windows
+            window = self._counted(model, quota, now)
+            window.settled = taken.tokens if quota.unit == "tokens" else taken.rows
+            if is_new and self.parts > 1:
+                window.allotted = 0 if self.late else max(0, quota.amount - window.settled) // self.parts
+        self.late = False
+
+    def prepare(self, now: int) -> None:
+        """See that something is leased of every quota."""
+        if self.lent is not None:
+            purses = [self.lent.purse(_budget(*told), now) for told in self._known.values()]
+            wanted = [(purse, first_part(purse, self.lent.live)) for purse in purses]
+            self.lent.draw_soon([(purse, nano) for purse, nano in wanted if nano])
 
     def left(self, model: Model, quota: Quota, at: int) -> int:
         """What nobody has taken or was promised, in the quota's unit."""
         if not quota.applies(at):
             return 0
         window = self._window(model, quota, at)
-        return max(0, quota.amount - window.settled - window.open)
+        return max(0, window.left(quota.amount))
 
     def covers(self, plan: Plan, at: int) -> bool:
         """Whether all that this attempt may come to is free, so that no money need be set aside for it."""
@@ -149,12 +175,19 @@ class Quotas:
                 out.append(Standing(model.vendor, model.name, quota.unit, self.left(model, quota, at)))
         return out
 
-    def _window(self, model: Model, quota: Quota, at: int) -> _Window:
+    def _window(self, model: Model, quota: Quota, at: int) -> FreeWindow:
         """The window that holds an instant. A clock that was set back finds the one that is open already."""
+        if self.lent is None:
+            return self._counted(model, quota, at)
+        purse = self.lent.purse(_budget(model, quota), at)
+        return LeasedWindow(purse, self.lent, purse.life)
+
+    def _counted(self, model: Model, quota: Quota, at: int) -> Window:
         account = _account(model, quota)
         window = self._windows.get(account)
         if window is None or at >= window.end:  # shares of attempts that began earlier keep their own
-            window = self._windows[account] = _Window(quota.window(at)[1])
+            window = self._windows[account] = Window(quota.window(at)[1])
+            window.allotted = None if self.parts == 1 else quota.amount // self.parts
         return window
 
 
@@ -164,6 +197,13 @@ def _account(model: Model, quota: Quota) -> str:
     """
     since = quota.start if quota.per == "total" else None
     return f"{model.vendor}/{model.wire_name}|{quota.unit}|{quota.per}|{quota.zone}|{since}"
+
+
+def _budget(model: Model, quota: Quota) -> Budget:
+    """A quota as the account that is leased."""
+    since = quota.start if quota.per == "total" else None
+    owner = f"free {model.vendor}/{model.wire_name} {since}" if since else f"free {model.vendor}/{model.wire_name}"
+    return Budget(owner, quota.amount, quota.unit, quota.per, quota.zone, str(quota.zone))
 
 
 def _span(model: Model, quota: Quota, models: Iterable[Model], now: int) -> FreeSpan:

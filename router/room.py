@@ -86,7 +86,10 @@ class Seat:
     def _allow(self, size: int, bounds: Bounds) -> None:
         if size > bounds.max_body_bytes:
             raise TooLarge(f"the body is larger than {bounds.max_body_bytes} bytes")
-        if self.room.body_bytes - self.body_bytes + size > bounds.max_bodies_bytes:
+        most = bounds.max_bodies_bytes
+        if self.room.parts > 1:  # one that may come at all must not be refused for ever
+            most = max(bounds.max_body_bytes, most // self.room.parts)
+        if self.room.body_bytes - self.body_bytes + size > most:
             raise Overloaded("the bodies of other requests fill the memory that is set aside for them", retry_after_s=1)
 
 
@@ -105,6 +108,7 @@ class Room:
     clock: Clock
     most: int | None = None
     """Requests that can be served at once with the files that the process may open; None is any number."""
+    parts: int = 1  # processes that share what is configured, each with its part
     seats: set[Seat] = field(default_factory=set)
     body_bytes: int = 0
     cut: Counter[str] = field(default_factory=Counter)  # clients that were sent away, by why
@@ -115,7 +119,9 @@ class Room:
 
     def enter(self, bounds: Bounds) -> Seat:
         """A place for one more request. Raises `Overloaded`."""
-        most = bounds.max_in_flight if self.most is None else min(self.most, bounds.max_in_flight)
+        most = -(-bounds.max_in_flight // self.parts)
+        if self.most is not None:
+            most = min(self.most, most)
         if len(self.seats) >= most:
             raise Overloaded(f"{most} requests are in flight, as many as may be", retry_after_s=1)
         return Seat(self)

@@ -18,6 +18,7 @@ from router.app import Farebox
 from router.front import Front, close_all
 from router.handover import Offer, Taken
 from router.listening import BACKLOG, SPARE_FILES, Door, files, give_up_on
+from router.workers.station import Station
 
 log = logging.getLogger("farebox.server")
 
@@ -45,15 +46,18 @@ async def run(
     taken: Taken | None = None,
     *,
     patient: bool = False,
+    station: Station | None = None,
 ) -> None:
     """Serve on sockets that listen already until SIGTERM or SIGINT, or until another process takes over; SIGHUP reloads.
 
-    `taken` is what another process hands over; `patient` says to wait for one that ends.
+    `taken` is what another process hands over; `patient` says to wait for one that ends; `station` is a worker's place,
+    whose parent hands over for it.
     """
     # A handler goes on when its client leaves (aiohttp's default, pinned here), so an answer that is being paid for is
     # read to its end; its next write tells that nobody listens.
+    app = application(farebox)
     runner = web.AppRunner(
-        application(farebox),
+        app,
         access_log=None,
         handler_cancellation=False,
         handle_signals=False,
@@ -62,7 +66,7 @@ async def run(
     )
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
-    offer = Offer(farebox, sockets, leave.set)
+    offer = Offer(farebox, sockets, leave.set) if station is None else None
     offering: asyncio.Task[None] | None = None
     listeners: list[asyncio.AbstractServer] = []
     fronts: set[Front] = set()
@@ -72,32 +76,39 @@ async def run(
         listeners = [await _listen(farebox, runner, fronts, sock) for sock in sockets]
         if taken is not None:
             farebox.lend(taken)
-        if not farebox.ledger.shared:  # nothing need be handed over where another can serve beside this one
+        if offer is not None and not farebox.ledger.shared:  # else another can serve beside this one
             offer.open()
             offering = loop.create_task(offer.wait())
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT) if station is None else (signal.SIGTERM,):
             loop.add_signal_handler(number, leave.set)
         loop.add_signal_handler(signal.SIGHUP, farebox.reload_soon)
         # What is loaded by now stays; the collector need not walk it again on every request.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # a request makes some hundred objects and hardly a cycle
-        announce(_url(sockets[0]))
+        if station is not None:
+            await station.begin(farebox, app[LOGINS], lambda sock: _listen(farebox, runner, fronts, sock), leave.set)
+        announce(url_of(sockets[0]))
         await leave.wait()
         log.info("draining", extra={"count": farebox.room.in_flight})
         farebox.leaving = True
         await asyncio.sleep(farebox.snapshot.settings.server.notice)
     finally:
+        if station is not None:
+            station.close()
         for listener in listeners:
             listener.close()
         await _empty(farebox, runner, fronts)
         await close_all(fronts, CUT_S)
         await runner.cleanup()
         await farebox.stop()
+        if station is not None:
+            await station.end()
         if offering is not None:
             offering.cancel()
             await asyncio.gather(offering, return_exceptions=True)
-        offer.close()
+        if offer is not None:
+            offer.close()
         if taken is not None:
             taken.close()
         for sock in sockets:
@@ -132,21 +143,23 @@ async def _listen(
     if inside is None:
         raise RuntimeError("the runner is not set up")
     most = farebox.room.most = max(16, (files() - SPARE_FILES) // 2)
-    if most < settings.max_in_flight:
+    wanted = -(-settings.max_in_flight // farebox.room.parts)
+    if most < wanted:
         log.warning(
             "this process may not open enough files for server.max_in_flight; raise `ulimit -n`", extra={"count": most}
         )
     door = Door(
         lambda: Front(farebox, inside, fronts),
         lambda: len(inside.connections) + len(fronts),
-        files() - SPARE_FILES - min(most, settings.max_in_flight),
+        files() - SPARE_FILES - min(most, wanted),
         farebox.room.turned_away,
     )
     give_up_on(sock, settings.client_timeout)
     return await asyncio.get_running_loop().create_server(door, sock=sock, backlog=BACKLOG)
 
 
-def _url(sock: socket.socket) -> str:
+def url_of(sock: socket.socket) -> str:
+    """What a socket is reached by."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{name}"

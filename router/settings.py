@@ -38,7 +38,7 @@ from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 class ServerSettings(Strict):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    workers: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1, le=64)
     admin_key: SecretStr | None = None
     max_body_bytes: int = Field(default=20 * 2**20, ge=1024)
     max_bodies_bytes: int = Field(default=256 * 2**20, ge=1024)
@@ -52,13 +52,6 @@ class ServerSettings(Strict):
     notice: Annotated[float, BeforeValidator(seconds), Field(ge=0)] = 0.0
     reload_every: Seconds = 2.0
     http_client: Literal["lean", "aiohttp"] = "lean"
-
-    @field_validator("workers")
-    @classmethod
-    def _one_for_now(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError("this version serves from one process; run one worker")
-        return value
 
 
 class RateSettings(Strict):

@@ -307,7 +307,7 @@ class Settlement:
             vendor_cost=charge.vendor,
             flagship_cost=charge.cost if outcome == "error" or tally.lost else charge.flagship,
             fixed_cost=0 if tally.lost else charge.cost if outcome == "error" else charge.fixed,
-            charges=charge.accounts,
+            charges=charge.accounts + tally.free_charges,
             final=tally.final,
             first_byte_ms=None if tally.first_byte_s is None else round((tally.first_byte_s - tally.began) * 1000),
             total_ms=round((ended - tally.began) * 1000),

@@ -2,12 +2,14 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.core.entry import Entry
 from router.core.lease import RENEW_S
 from router.core.limits import Budget
+from router.quotas import Quotas
+from router.settlement import Settlement
 from router.stores.leased import LeasedAccounts
 from router.stores.leases import Leases
 from router.stores.memory import MemoryAccounts
@@ -23,8 +25,12 @@ class Alone:
     """The same where one process has its store for itself."""
 
     accounts: MemoryAccounts = field(default_factory=MemoryAccounts)
-    observers: Sequence[Callable[[Entry], None]] = ()
     operations: Mapping[str, int] = field(default_factory=dict)
+    named: list[Callable[[str], None]] = field(default_factory=list)
+    heard: list[Callable[[int], None]] = field(default_factory=list)
+
+    def serve(self, settlement: Settlement, now: Callable[[], int]) -> None:
+        """It is told by its ledger what it has to know."""
 
     async def begin(self) -> None:
         """Nobody need know."""
@@ -32,7 +38,7 @@ class Alone:
     async def know(self, budgets: Iterable[Budget], now: int) -> None:
         """It is known."""
 
-    async def run(self) -> None:
+    async def run(self, count_again: Callable[[], Awaitable[object]]) -> None:
         """There is nothing to do."""
 
     async def end(self) -> None:
@@ -40,6 +46,9 @@ class Alone:
 
     async def close(self) -> None:
         """Nothing was opened."""
+
+    async def bury(self, replica: str, *, surely: bool = False) -> None:
+        """Nobody else lives."""
 
 
 @dataclass(slots=True)
@@ -49,6 +58,7 @@ class Sharing:
     ledger: Burying
     leases: Leases
     accounts: LeasedAccounts
+    quotas: Quotas | None = None  # free ones, lent as budgets are
     observers: Sequence[Callable[[Entry], None]] = ()  # told of what is closed for a dead replica
     named: list[Callable[[str], None]] = field(default_factory=list)  # told this replica's name, each time it gets one
     heard: list[Callable[[int], None]] = field(default_factory=list)  # told how many replicas live, each time it renews
@@ -74,23 +84,37 @@ class Sharing:
         """Of the store, that budgets took so far, by what was asked."""
         return self.accounts.operations
 
+    def serve(self, settlement: Settlement, now: Callable[[], int]) -> None:
+        """Lend it free quotas too, and tell those who watch it what is closed for a dead replica."""
+        self.observers = settlement.observers
+        self.quotas = settlement.quotas
+        self.heard.append(lambda _: settlement.quotas.prepare(now()))
+
     async def begin(self) -> None:
         """Live. Raises `StoreDown`."""
         await self.accounts.join()
+        if self.quotas is not None:
+            self.quotas.lent = self.accounts
         self._tell()
 
     async def know(self, budgets: Iterable[Budget], now: int) -> None:
         """See how budgets stand. Raises `StoreDown`."""
         await self.accounts.refresh(budgets, now)
 
-    async def run(self, every_s: float = RENEW_S) -> None:
-        """Live on."""
-        await self.accounts.tend(self._bury, self._tell, every_s)
+    async def run(self, count_again: Callable[[], Awaitable[object]], every_s: float = RENEW_S) -> None:
+        """Live on. Accounts are to be counted again when those who had others have the same."""
+
+        async def told() -> None:
+            self._tell()
+            if await self.ledger.is_even_again():
+                await count_again()
+
+        await self.accounts.tend(self.bury, told, every_s)
 
     async def end(self) -> None:
         """Close at its holds what is still open, and leave. If that fails the others will do it."""
         try:
-            await self._bury(self.accounts.replica, surely=True)
+            await self.bury(self.accounts.replica, surely=True)
             await self.accounts.leave()
         except StoreDown as error:
             log.error("the store could not be left", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
@@ -102,7 +126,8 @@ class Sharing:
         for tell in self.heard:
             tell(self.accounts.live)
 
-    async def _bury(self, replica: str, *, surely: bool = False) -> None:
+    async def bury(self, replica: str, *, surely: bool = False) -> None:
+        """Close what a dead replica has left open, and tell those who watch. Raises `StoreDown`."""
         entries = await self.ledger.bury(replica, surely=surely)
         await self.leases.buried(replica)
         if entries or not surely:

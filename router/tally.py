@@ -129,6 +129,11 @@ class Tally:
             return ""
         return reader.model if self.terms.costs_otherwise(price, usage, self.now(), reader.service_tier) else ""
 
+    @property
+    def free_charges(self) -> Charges:
+        """What was taken from a free quota, where that is to be counted as money is."""
+        return () if self.share is None else self.share.charges()
+
     def give_back(self) -> None:
         """Take nothing from a free quota after all."""
         if self.share is not None:

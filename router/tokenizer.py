@@ -82,6 +82,10 @@ class Tokenizer:
             found = self._encodings[name] = load(name)
         return found
 
+    def take(self, other: "Tokenizer") -> None:
+        """Take over what another has loaded."""
+        self._encodings |= other._encodings  # noqa: SLF001 (its own)
+
     async def warm(self, names: Iterable[str]) -> None:
         """Load vocabularies off the event loop."""
         for name in names:

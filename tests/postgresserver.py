@@ -20,8 +20,8 @@ import psycopg
 from support import unavailable
 
 STARTUP_S = 30
-# What a test writes is gone when the machine is; a killed server has lost nothing of it.
-QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+# What a test writes may be gone when the machine is; a killed server has lost nothing of it.
+QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
 def programs():

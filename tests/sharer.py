@@ -16,7 +16,7 @@ from router.snapshot import load
 async def serve(file):
     logs.set_up()
     farebox = Farebox(load(file), SystemClock(), shared=True)
-    await run(farebox, bind("127.0.0.1", 0), lambda url: _say(url, farebox))
+    await run(farebox, bind("127.0.0.1", 0), lambda url: _say(url, farebox.snapshot, None))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import psycopg
 import pytest
 import yaml
 from aiohttp import web
+from psycopg.rows import dict_row
 
 from router.app import Farebox
 from router.clock import SystemClock
@@ -114,7 +116,7 @@ def write_config(config, folder):
 
 
 def rows(store):
-    """The ledger as it is in the file, oldest first; amounts are in nano-units."""
+    """The ledger as it is in the store, oldest first; amounts are in nano-units."""
     return _select(store, "SELECT * FROM ledger ORDER BY seq")
 
 
@@ -124,6 +126,9 @@ def open_attempts(store):
 
 
 def _select(store, query):
+    if store.startswith("postgresql://"):
+        with psycopg.connect(store, row_factory=dict_row) as connection:
+            return connection.execute(query).fetchall()
     path = Path(store.removeprefix("sqlite:///"))
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
         connection.row_factory = sqlite3.Row

@@ -52,13 +52,15 @@ LAYERS = {
     "gate": (CORE | {"clock", "waiting"}, set()),
     "turns": (CORE | {"clock", "waiting"}, set()),
     "lending": (CORE | {"stores"}, {"orjson"}),
-    "sharing": (CORE | {"stores"}, set()),
+    "sharing": (CORE | {"quotas", "settlement", "stores"}, set()),
+    "kept": (CORE, set()),
     "room": (CORE | {"clock"}, set()),
-    "quotas": (CORE | {"stores"}, set()),
+    "freewindows": (CORE, set()),
+    "quotas": (CORE | {"freewindows", "stores"}, set()),
     "distribution": (set(), {"prometheus_client"}),
     "gauges": (CORE | {"promises", "quotas", "snapshot"}, {"prometheus_client"}),
     "metrics": (CORE | {"distribution", "gauges", "snapshot", "stores"}, {"prometheus_client"}),
-    "otel": (CORE | {"", "otel", "settings"}, {"opentelemetry", "prometheus_client"}),
+    "otel": (CORE | {"", "metrics", "otel", "settings"}, {"opentelemetry", "prometheus_client"}),
     "tally": (CORE | {"quotas", "upstream"}, set()),
     "settlement": (CORE | {"clock", "habits", "quotas", "stores", "tally", "tokenizer"}, set()),
     "grants": (PURE | {"clock", "upstream"}, set()),
@@ -98,7 +100,7 @@ LAYERS = {
     "pipeline": (PURE | {"attempts", "cascade", "relay", "services", "snapshot", "tally", "turns"}, set()),
 }
 ANYTHING = {
-    "app", "server", "listening", "handover", "front", "api", "auth", "admin", "cli", "mock", "openapi", "__main__", "",
+    "app", "server", "listening", "handover", "front", "api", "auth", "admin", "cli", "mock", "openapi", "workers", "__main__", "",
 }  # fmt: skip
 
 
@@ -167,8 +169,8 @@ def test_background_tasks_have_an_owner():
     """A bare create_task is lost when nobody refers to it; each place that makes one keeps it."""
     makers = {file.name for file in FILES if ".create_task(" in file.read_text() and place(file) != "mock"}
     assert makers == {
-        "app.py", "cache.py", "front.py", "history.py", "lean.py", "leased.py", "lending.py", "server.py", "settlement.py", "shadow.py", "sockets.py",
-        "upstream.py",
+        "app.py", "cache.py", "front.py", "history.py", "lean.py", "leased.py", "lending.py", "server.py", "settlement.py", "shadow.py",
+        "siblings.py", "sockets.py", "station.py", "upstream.py",
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from router.core.limits import FOREVER, BudgetState, moment
 from router.core.money import show
 from router.settings import hash_key
 from router.stores.ports import StoredKey
+from router.workers import answers as together
 
 _NAME = re.compile(r"[^\s|,/]{1,128}")
 PAGE_ROWS, MOST_ROWS = 1000, 10_000
@@ -60,7 +61,11 @@ async def budgets(farebox: Farebox, request: web.Request) -> web.Response:
     query.only(request, ())
     now = farebox.clock.now()
     return json(
-        {"object": "list", "at": iso(now), "data": [describe_budget(state, now) for state in farebox.budgets()]}
+        {
+            "object": "list",
+            "at": iso(now),
+            "data": [describe_budget(state, now) for state in await together.budgets(farebox)],
+        }
     )
 
 
@@ -88,7 +93,7 @@ async def decision(farebox: Farebox, request: web.Request) -> web.Response:
     """Why a request went where it went, while that is remembered."""
     query.only(request, ())
     name = request.match_info["id"]
-    told = farebox.explained(name)
+    told = await together.explained(farebox, name)
     if told is None:
         raise NoSuchPath(f"no decision {name!r} is remembered; the newest are kept until the process ends", param="id")
     return json({"object": "farebox.decision", **told})
@@ -97,9 +102,10 @@ async def decision(farebox: Farebox, request: web.Request) -> web.Response:
 async def reload(farebox: Farebox, request: web.Request) -> web.Response:
     """Take the configuration as it is on disk, or tell every reason why not."""
     query.only(request, ())
-    if await farebox.reload():
+    problems = await together.reload(farebox)
+    if problems is None:
         return json({"ok": True, "warnings": [str(warning) for warning in farebox.snapshot.warnings]})
-    problems = list(farebox.problems) or ["the configuration did not come from a file"]
+    problems = problems or ["the configuration did not come from a file"]
     raise Conflict(
         "the configuration was not reloaded; the one before it stays in force", details={"problems": problems}
     )
@@ -171,7 +177,7 @@ async def make_key(farebox: Farebox, request: web.Request) -> web.Response:
     secret = f"fb-{secrets.token_hex(20)}"
     key = StoredKey(f"key-{secrets.token_hex(6)}", team, name, hash_key(secret), now, expires)
     await farebox.ledger.add_key(key)
-    await farebox.refresh_keys()
+    await together.refresh_keys(farebox)
     return json({**describe_key(key, now), "key": secret}, 201)
 
 

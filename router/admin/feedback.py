@@ -15,12 +15,12 @@ from router.core.errors import InvalidRequest, NoSuchPath
 from router.core.labels import Asked, Label
 from router.core.money import amount_nano
 from router.labels import KEPT
+from router.workers.answers import settled
 
 FIELDS = ("request_id", "score", "label", "model", "source")
 WORDS = {"good": 1.0, "bad": 0.0}
 MOST_ITEMS = 1000
 MOST_SOURCE = 64  # characters
-SETTLES_S = 1.0  # how long an answer that has just been given may take to be written down
 RECENT = 600_000_000  # microseconds since a request began whose answer may have just been given
 DAY = 86_400_000_000
 
@@ -87,8 +87,9 @@ def _item(told: Any, at: str) -> dict[str, Any]:
 async def _rows(farebox: Farebox, names: set[str]) -> Mapping[str, Rows]:
     """The ledger's rows of these requests; an answer that has just been given is written down first."""
     found = await farebox.ledger.of_requests(names)
-    if any(not rows and _is_recent(name, farebox.clock.now()) for name, rows in found.items()):
-        await farebox.settlement.drain(SETTLES_S)
+    recent = [rows for name, rows in found.items() if _is_recent(name, farebox.clock.now())]
+    if not all(recent) or (recent and not farebox.siblings.alone):  # a sibling may still have to say what it answered
+        await settled(farebox)
         found = await farebox.ledger.of_requests(names)
     return found
 

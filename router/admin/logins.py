@@ -1,11 +1,13 @@
 """Logins to the page: who has shown which key, until when, and who has to wait before trying again.
 
-Kept in the process's memory: a restart ends every login. Only hashes of cookies are kept.
+Kept in the process's memory, and in that of every worker: a restart ends every login. Only hashes of cookies are kept.
 """
 
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from router.core.limits import MICROS
 
@@ -30,10 +32,28 @@ class Logins:
     def begin(self, key: str, now: int) -> str:
         """A cookie for who has shown the key."""
         token = secrets.token_urlsafe(32)
-        self._open[_hash(token)] = (now + LOGIN_S * MICROS, _hash(key))
+        self.adopt((_hash(token), now + LOGIN_S * MICROS, _hash(key)))
+        return token
+
+    def entry(self, token: str) -> list[Any]:
+        """A login as another worker adopts it: its cookie's hash, until when, and the hash of its key."""
+        return [_hash(token), *self._open[_hash(token)]]
+
+    def adopt(self, entry: Sequence[Any]) -> None:
+        """A login that another worker has begun."""
+        cookie, until, under = entry
+        self._open[cookie] = until, under
         while len(self._open) > MOST_LOGINS:
             self._open.popitem(last=False)
-        return token
+
+    def kept(self) -> dict[str, Any]:
+        """All there is, for a worker that has just begun."""
+        return {"open": [[cookie, *told] for cookie, told in self._open.items()], "wrong": dict(self._wrong)}
+
+    def take(self, kept: Mapping[str, Any]) -> None:
+        for entry in kept["open"]:
+            self.adopt(entry)
+        self._wrong.update(kept["wrong"])
 
     def under(self, token: str, now: int) -> str:
         """The hash of the key that a cookie of ours was given for; "" for one that has ended or is none. Found by its hash,
@@ -42,9 +62,13 @@ class Logins:
         until, under = self._open.get(_hash(token), (0, ""))
         return under if now < until else ""
 
-    def end(self, token: str) -> None:
-        """The cookie opens nothing any more, whoever has a copy."""
-        self._open.pop(_hash(token), None)
+    def end(self, token: str) -> str:
+        """The cookie opens nothing any more, whoever has a copy. Its hash, by which others forget it."""
+        self.forget(_hash(token))
+        return _hash(token)
+
+    def forget(self, cookie: str) -> None:
+        self._open.pop(cookie, None)
 
     def wait_s(self, address: str, now: int) -> int:
         """Seconds until this address may try a key; 0: now. Each wrong one costs a pause, of which some are free."""

@@ -1,6 +1,6 @@
 """Everything that the page shows at one instant, gathered for one visitor. A team sees what is its own and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +19,12 @@ from router.admin.spans import DAY, span
 from router.admin.view import DEFAULT_SPAN, View
 from router.admin.words import LANGUAGES, Words, choose
 from router.api import FAREBOX
-from router.app import Farebox, Kept
+from router.app import Farebox
 from router.core.catalog import Model
-from router.core.explain import explain
 from router.core.limits import micros
 from router.core.money import amount_nano
 from router.stores.hours import HOUR
+from router.workers import answers as together
 
 LAST_DECISIONS = 20
 
@@ -45,7 +45,7 @@ async def look(request: web.Request, visitor: Visitor) -> View:
     shown = span(request.query.get("span", DEFAULT_SPAN), now, history.first(team))
     models = _models(farebox, team)
     names = {model.name for model in models}
-    seconds, unwell = farebox.clock.seconds(), farebox.services.health.look
+    unwell = await together.unwell(farebox)
     yesterday = now - now % HOUR - DAY + HOUR
     return View(
         at=now,
@@ -57,13 +57,15 @@ async def look(request: web.Request, visitor: Visitor) -> View:
         version=__version__,
         currency=farebox.snapshot.rates.reporting,
         span=shown,
-        in_flight=farebox.room.in_flight if team is None else None,
+        in_flight=await together.in_flight(farebox) if team is None else None,
         reading=history.seen is None,
         problems=farebox.problems if team is None else (),
-        budgets=[state for state in farebox.budgets() if team is None or _is_of(state.budget.owner, team)],
+        budgets=[
+            state for state in await together.budgets(farebox) if team is None or _is_of(state.budget.owner, team)
+        ],
         drawn=history.draw(shown, team, farebox.snapshot.rates.reporting),
         recent=await _recent(farebox, team),
-        health=health(models, {model.name: unwell(model, seconds) for model in models}, history.cells(yesterday, team)),
+        health=health(models, {name: unwell[name] for name in names}, history.cells(yesterday, team)),
         prices=[told for told in prices(farebox.snapshot, now) if told["model"] in names],
         coming=coming(models, now),
         certificates=_certificates(farebox, team),
@@ -110,25 +112,16 @@ def _certificates(farebox: Farebox, team: str | None) -> Sequence[Certificate]:
 
 async def _recent(farebox: Farebox, team: str | None) -> list[Recent]:
     """The newest decisions: those that are remembered, with every candidate, and before them what the ledger tells."""
-    kept: list[Kept] = []
-    for one in reversed(farebox.kept.values()):
-        if team is None or one.team == team:
-            kept.append(one)
-            if len(kept) == LAST_DECISIONS:
-                break
-    remembered = {one.id: one for one in kept}
+    remembered = {one["id"]: one for one in await together.recent(farebox, team, LAST_DECISIONS)}
     written = await farebox.ledger.newest(LAST_DECISIONS, team)
     rows = await farebox.ledger.of_requests(dict.fromkeys((*remembered, *written)))
-    currency = farebox.snapshot.rates.reporting
     found = [
-        _told(name, remembered.get(name), attempts, currency)
-        for name, attempts in rows.items()
-        if attempts or name in remembered
+        _told(name, remembered.get(name), attempts) for name, attempts in rows.items() if attempts or name in remembered
     ]
     return sorted(found, key=lambda one: (-one.at, one.id))[:LAST_DECISIONS]
 
 
-def _told(name: str, kept: Kept | None, attempts: Sequence[dict[str, Any]], currency: str) -> Recent:
+def _told(name: str, kept: Mapping[str, Any] | None, attempts: Sequence[dict[str, Any]]) -> Recent:
     """One request: as it was decided where that is remembered, and as its rows have it."""
     ended: dict[str, Any] = {}
     if attempts:
@@ -143,10 +136,9 @@ def _told(name: str, kept: Kept | None, attempts: Sequence[dict[str, Any]], curr
         first = attempts[0]
         at = micros(datetime.fromisoformat(first["at"]))
         return Recent(name, at, first["team"], first["route"], first["model"], attempts[-1]["reason"], **ended)
-    decision = kept.decision
-    told = explain(decision, currency)
     candidates = [
-        Considered(one["model"], one["place"], one["expected_cost"], one["lost"] or "") for one in told["candidates"]
+        Considered(one["model"], one["place"], one["expected_cost"], one["lost"] or "") for one in kept["candidates"]
     ]
-    chosen, reason = told["chosen"] or "–", attempts[-1]["reason"] if attempts else decision.reason
-    return Recent(name, decision.at, kept.team, decision.route.name, chosen, reason, candidates=candidates, **ended)
+    chosen, reason = kept["chosen"] or "–", attempts[-1]["reason"] if attempts else kept["reason"]
+    at = micros(datetime.fromisoformat(kept["at"]))
+    return Recent(name, at, kept["team"], kept["route"], chosen, reason, candidates=candidates, **ended)

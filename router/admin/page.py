@@ -91,10 +91,13 @@ async def log_in(request: web.Request) -> web.Response:
         return response
     if not access.is_admin_key(told, key) and access.team_of(farebox, hash_key(told), now) is None:
         logins.was_wrong(address, now)
+        await farebox.siblings.ask_all("wrong_key", address=address, at=now)
         log.warning("a login to the page with a wrong key")
         return _door(request, "wrong_key", 403)
     response = _to_the_page(request)
-    access.set_cookie(request, response, access.COOKIE, logins.begin(told, now), LOGIN_S)
+    cookie = logins.begin(told, now)
+    await farebox.siblings.ask_all("logged_in", login=logins.entry(cookie))  # whoever answers the next request
+    access.set_cookie(request, response, access.COOKIE, cookie, LOGIN_S)
     access.set_cookie(request, response, access.FORM_COOKIE, "", 0)
     return response
 
@@ -122,7 +125,8 @@ async def log_out(request: web.Request) -> web.Response:
         return response
     fields = await _form(request) or {}
     if access.is_form_token(fields.get("token", ""), cookie):
-        request.app[access.LOGINS].end(cookie)
+        ended = request.app[access.LOGINS].end(cookie)
+        await request.app[FAREBOX].siblings.ask_all("logged_out", cookie=ended)
         access.set_cookie(request, response, access.COOKIE, "", 0)
     return response
 

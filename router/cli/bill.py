@@ -139,10 +139,10 @@ def priced_again(
         prices: (vendor, model, vendor's currency) → its prices on both sides; raises `Unpriced`.
 
     """
-    if why := missing(place):
-        return why
     bill, known = Bill(since, until, rates.reporting), dict[tuple[str, str, str], Pair | str]()
     try:
+        if why := missing(place):
+            return why
         with closing(connect(place)) as connection:
             for row in _walked(connection, since, until):
                 _add(bill, row, rates, _once(known, row, prices))

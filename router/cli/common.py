@@ -9,7 +9,9 @@ import click
 from router.resources import config_folder
 from router.settings import Settings, read
 from router.snapshot import Snapshot, load
+from router.stores.ledgerfile import exists
 from router.stores.place import NO_LEDGER, Place
+from router.stores.ports import StoreDown
 from router.yamlfile import BadConfiguration
 
 C = TypeVar("C")
@@ -63,13 +65,13 @@ def settings_or_exit(given: Path | None) -> Settings:
 def store_of(given: Path | None) -> Place:
     """The configured store; where it is a file it must exist."""
     place = settings_or_exit(given).place
-    if why := missing(place):
-        no(why)
-    return place
+    try:
+        why = missing(place)
+    except StoreDown as error:
+        no(error)
+    return no(why) if why else place
 
 
 def missing(place: Place) -> str:
-    """Why there is no store; "" if there is one, or its server has to be asked."""
-    if isinstance(place, Path) and not place.exists():
-        return f"{place}: {NO_LEDGER}"
-    return ""
+    """That there is no store; "" if there is one. Raises `StoreDown`."""
+    return "" if exists(place) else f"{place}: {NO_LEDGER}"

@@ -122,6 +122,7 @@ async def _explain(
         states = farebox.accounts.look(caller.budgets, farebox.clock.now())
     finally:
         farebox.tokenizer.close()
+        await farebox.ledger.stop()
     budgets = [
         {
             "budget": state.budget.describe(), "limit": show(state.budget.limit), "spent": show(state.settled),

@@ -89,7 +89,11 @@ def _known(config: Path | None, now: int) -> list[dict[str, Any]]:
     """Every key, as it is listed."""
     settings = settings_or_exit(config)
     stored: list[StoredKey] = []
-    if not missing(settings.place):
+    try:
+        there = not missing(settings.place)
+    except StoreDown as error:
+        no(error)
+    if there:
         with reading(config) as connection:
             stored = read_keys(connection)
     listed = [_stored(key, settings, now) for key in stored]

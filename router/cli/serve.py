@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from router.cli.common import config_option, config_path, no
-from router.settings import read
-from router.snapshot import load
+from router.settings import Settings, read
+from router.snapshot import Snapshot, load
 from router.stores.ports import StoreDown
 from router.yamlfile import BadConfiguration
 
@@ -19,9 +19,9 @@ from router.yamlfile import BadConfiguration
 @config_option
 @click.option("--host", help="Address to bind (default: server.host).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to bind (default: server.port).")
-@click.option("--workers", type=click.IntRange(1, 1), help="Processes; this version serves from one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that serve together (default: server.workers).")
 @click.option("--takeover", is_flag=True, help="Take the port and the store from the process that has them.")
-def command(config: Path | None, host: str | None, port: int | None, workers: int | None, *, takeover: bool) -> None:  # noqa: ARG001 (one for now)
+def command(config: Path | None, host: str | None, port: int | None, workers: int | None, *, takeover: bool) -> None:
     """Run the proxy. SIGHUP or a changed file reloads the configuration; SIGTERM drains."""
     path = config_path(config)
     with contextlib.suppress(ImportError):
@@ -29,14 +29,21 @@ def command(config: Path | None, host: str | None, port: int | None, workers: in
 
         uvloop.install()
     try:
-        asyncio.run(_serve(path, host, port, takeover=takeover))
+        settings, _ = read(path)
+        place = host or settings.server.host, settings.server.port if port is None else port
+        count = workers or settings.server.workers
+        if count > 1:
+            from router.workers.start import serve  # noqa: PLC0415
+
+            sys.exit(serve(path, settings, place, count, takeover=takeover, announce=_say))
+        asyncio.run(_serve(path, settings, place, takeover=takeover))
     except BadConfiguration as error:
         no(error)
     except (StoreDown, OSError) as error:
         no(f"farebox cannot serve: {error}")
 
 
-async def _serve(path: Path, host: str | None, port: int | None, *, takeover: bool) -> None:
+async def _serve(path: Path, settings: Settings, place: tuple[str, int], *, takeover: bool) -> None:
     from router import logs  # noqa: PLC0415 (imports are part of the time to readiness: the configuration is checked first)
     from router.app import Farebox  # noqa: PLC0415
     from router.clock import SystemClock  # noqa: PLC0415
@@ -44,7 +51,6 @@ async def _serve(path: Path, host: str | None, port: int | None, *, takeover: bo
     from router.listening import bind, inherited  # noqa: PLC0415
     from router.server import run  # noqa: PLC0415
 
-    settings, _ = read(path)
     if takeover and not isinstance(settings.place, Path):
         raise click.UsageError(
             "--takeover is for a store that one process has; with PostgreSQL start the new one beside the old, and end the old"
@@ -59,32 +65,26 @@ async def _serve(path: Path, host: str | None, port: int | None, *, takeover: bo
         snapshot = load(path, mock_url)
         logs.set_up()
         farebox = Farebox(snapshot, SystemClock(), mock_url)
-        server = settings.server
-        place = host or server.host, server.port if port is None else port
         taken = await asyncio.to_thread(ask, farebox.ledger.path) if takeover else None
         sockets = inherited(os.environ, os.getpid()) or (chosen(taken, *place) if taken else []) or bind(*place)
-        await run(farebox, sockets, lambda url: _say(url, farebox), taken, patient=takeover)
+        await run(farebox, sockets, lambda url: _say(url, farebox.snapshot, mock_url), taken, patient=takeover)
     finally:
         if mock is not None:
             await mock.stop()
 
 
-def _say(url: str, farebox: object) -> None:
+def _say(url: str, snapshot: Snapshot, mock_url: str | None) -> None:
     """Where it is and what to try. A key is shown only where the configuration itself is a demo."""
-    from router.app import Farebox  # noqa: PLC0415
-
-    if not isinstance(farebox, Farebox):
-        return
-    settings = farebox.snapshot.settings
-    print(f"Farebox serves {farebox.snapshot.path} on {url}")
+    settings = snapshot.settings
+    print(f"Farebox serves {snapshot.path} on {url}")
     print(f"  page     {url}/")
     print(f"  metrics  {url}/metrics")
-    if farebox.mock_url:
+    if mock_url:
         key = next(
             (key.value.get_secret_value() for team in settings.teams.values() for key in team.keys if key.value), "KEY"
         )
         route = next(iter(settings.routes), "auto")
-        print(f"  vendors  {farebox.mock_url} (mock: no key, no network, no cost)")
+        print(f"  vendors  {mock_url} (mock: no key, no network, no cost)")
         print(f"  key      {key}")
         print("\nTry it:\n")
         print(

@@ -65,14 +65,21 @@ class Limiter:
     requests: Bucket | None = None
     tokens: Bucket | None = None
     inside: int = 0
+    parts: int = 1
 
-    def configure(self, limits: RateLimits, now: float) -> None:
-        """Take over limits that may have changed."""
-        if limits is self.limits:
+    def configure(self, limits: RateLimits, now: float, parts: int = 1) -> None:
+        """Take over limits that may have changed: one of so many equal parts of them, where several processes keep to them."""
+        if limits is self.limits and parts == self.parts:
             return
-        self.requests = _changed(self.requests, limits.requests_per_minute, now)
-        self.tokens = _changed(self.tokens, limits.tokens_per_minute, now)
-        self.limits = limits
+        self.requests = _changed(self.requests, limits.requests_per_minute, parts, now)
+        self.tokens = _changed(self.tokens, limits.tokens_per_minute, parts, now)
+        self.limits, self.parts = limits, parts
+
+    @property
+    def concurrent(self) -> int | None:
+        """How many may be inside; one at least, or nobody could ever be."""
+        most = self.limits.concurrent
+        return None if most is None else max(1, most // self.parts)
 
     def wait(self, now: float, tokens: float, ahead: int = 0, tokens_ahead: float = 0.0) -> tuple[float, What]:
         """Seconds until it lets a request in, and what of: infinite where it is others that have to leave first.
@@ -89,7 +96,7 @@ class Limiter:
             found = wait, "requests"
         if self.tokens is not None and (wait := self.tokens.wait(now, tokens, tokens_ahead)) > found[0]:
             found = wait, "tokens"
-        if self.limits.concurrent is not None and self.inside + ahead >= self.limits.concurrent:
+        if self.concurrent is not None and self.inside + ahead >= self.concurrent:
             found = inf, "concurrent"
         return found
 
@@ -128,17 +135,17 @@ class Limiter:
             parts.append(1 / self.requests.size)
         if self.tokens is not None:
             parts.append(min(1.0, tokens / self.tokens.size))
-        if self.limits.concurrent is not None:
-            parts.append(1 / self.limits.concurrent)
+        if self.concurrent is not None:
+            parts.append(1 / self.concurrent)
         return max(parts)
 
 
-def _changed(bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:
+def _changed(bucket: Bucket | None, limit: int | None, parts: int, now: float) -> Bucket | None:
     if limit is None:
         return None
     if bucket is None:
-        return per_minute(limit, now)
-    bucket.resize(limit, now)
+        return per_minute(limit / parts, now)
+    bucket.resize(limit / parts, now)
     return bucket
 
 

@@ -11,7 +11,7 @@ again, still for one request at a time until one was answered. A limit that is c
 matter: whoever has used it up is not asked at all. Nothing here reads a clock: `now` is in seconds on the measuring clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from router.core.buckets import Seat, What
@@ -131,6 +131,10 @@ class Health:
             return None
         self._asked(model, key, now)
         return self.seats.enter(model, key, now, tokens)
+
+    def open_breakers(self, models: Iterable[Model], now: float) -> dict[tuple[str, str], bool]:
+        """Which of these are not asked, by vendor and name."""
+        return {(model.vendor, model.name): self.breaker_open(model, now) for model in models}
 
     def breaker_open(self, model: Model, now: float) -> bool:
         """Whether it is an illness, not only a wait, that keeps every credential from being asked."""

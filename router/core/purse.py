@@ -36,6 +36,7 @@ class Purse:
     wanted: bool = False  # by others: nothing is kept that is not needed
     seen: float = float("-inf")  # when the store told how it stands, on a clock that never jumps
     moved: float = 0.0  # when it was last seen to be used
+    life: int = 0  # how often it has started over
     _mark: int = 0  # what was used at the last look
     _high: int = 0  # the most that was used since
 
@@ -139,6 +140,7 @@ class Purse:
         """The store has charged all that was open, and knows this purse no more."""
         self.lease = self.settled = self.held = self._mark = self._high = 0
         self.leased = False
+        self.life += 1
 
     def _begin(self) -> None:
         """The store learns of this purse: what was settled before is in everybody's sum."""

@@ -69,8 +69,9 @@ class _Learnt:
 
 @dataclass(slots=True)
 class Seats:
-    """Every vendor's limits in this process."""
+    """Every vendor's limits in this process, which is one of so many `parts` that keep to them."""
 
+    parts: int = 1
     _limiters: dict[Place, Limiter] = field(default_factory=dict)
     _learnt: dict[Place, _Learnt] = field(default_factory=dict)
 
@@ -146,7 +147,7 @@ class Seats:
         for limits, name in ((access.limits, ""), (model.limits, model.name)):
             if limits is not UNLIMITED:
                 limiter = self._limiters.setdefault((model.vendor, key, name), Limiter())
-                limiter.configure(limits, now)
+                limiter.configure(limits, now, self.parts)
                 yield name, limiter
 
 

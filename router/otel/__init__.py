@@ -4,9 +4,10 @@ Nothing of it is imported, and nothing is done, without that setting. What is ex
 at the same place, and a trace of each request, made of its ledger entries. No prompt, no answer, no key and no tag.
 """
 
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 
 from router.core.entry import Entry
 from router.settings import OtelSettings
@@ -44,10 +45,13 @@ class Silent:
         pass
 
 
-def connect(settings: OtelSettings | None, registry: CollectorRegistry, currency: str) -> Telemetry:
-    """What tells the collector of the settings, if there is one."""
+Collect = Callable[[], Awaitable[Iterable[Metric]]]
+
+
+def connect(settings: OtelSettings | None, collect: Collect, currency: str, *, metrics: bool) -> Telemetry:
+    """What tells the collector of the settings, if there is one; `metrics` where this is the process that does it for all."""
     if settings is None:
         return Silent()
     from router.otel.export import Exporting  # noqa: PLC0415 (OpenTelemetry is an extra)
 
-    return Exporting(settings, registry, currency)
+    return Exporting(settings, collect if metrics and settings.metrics else None, currency)

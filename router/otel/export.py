@@ -5,14 +5,14 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 
 from router import __version__
 from router.core.entry import Entry
@@ -32,8 +32,10 @@ LAST_S = 5.0  # for what is left at the end
 class Exporting:
     """Metrics every so often, spans soon; what the collector does not take is not tried again for ever."""
 
-    def __init__(self, settings: OtelSettings, registry: CollectorRegistry, currency: str) -> None:
-        self._settings, self._registry = settings, registry
+    def __init__(
+        self, settings: OtelSettings, collect: Callable[[], Awaitable[Iterable[Metric]]] | None, currency: str
+    ) -> None:
+        self._settings, self._collect = settings, collect
         self._resource = Resource.create(
             {
                 "service.name": settings.service, "service.version": __version__,
@@ -88,8 +90,8 @@ class Exporting:
         return self._to_traces.export(batch).value == 0
 
     async def _send_metrics(self) -> None:
-        if not self._settings.metrics:
+        if self._collect is None:
             return
-        families = list(self._registry.collect())  # here, where what they are read from does not change meanwhile
+        families = list(await self._collect())  # here, where what they are read from does not change meanwhile
         told = metrics.data(families, metrics.When(self._began, time.time_ns()), self._resource, self._scope)
         await asyncio.to_thread(self._to_metrics.export, told)

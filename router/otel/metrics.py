@@ -20,14 +20,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client.core import Metric as Family
 
+from router.metrics import FROM_THE_LEDGER
 from router.otel import names
-
-# They count what the ledger has, from its beginning, so a restart is no reset: no start is told, or a collector that
-# makes differences of them would count all of it anew after each restart.
-FROM_THE_LEDGER = frozenset(
-    f"farebox_{name}"
-    for name in ("requests", "cost", "vendor_cost", "tokens", "saved", "estimated_cost", "fixed_model_cost")
-)
 
 
 class When(NamedTuple):
@@ -53,6 +47,8 @@ def _metric(family: Family, when: When) -> Metric | None:
 def _points(family: Family, when: When) -> Sum | Gauge | Histogram:
     if family.type == "histogram":
         return Histogram(_distributions(family, when), AggregationTemporality.CUMULATIVE)
+    # a restart is no reset of these: no start is told, or a collector that makes differences of them would count all of it
+    # anew after each restart
     start = 0 if family.name in FROM_THE_LEDGER else when.began
     points = [
         NumberDataPoint(names.attributes(sample.labels), start, when.now, sample.value)

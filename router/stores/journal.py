@@ -22,6 +22,18 @@ ROOM = 32 * 2**20  # bytes: some ten thousand attempts of 3 kB each, with their 
 Record = Attempt | Entry
 
 
+def journal_of(store: Path, number: int = 0) -> "Journal":
+    """The journal beside a store; each of several workers has its own."""
+    return Journal(store.with_name(f"{store.name}.journal{f'-{number}' if number else ''}"))
+
+
+def left_behind(store: Path, count: int = 1) -> "list[Journal]":
+    """Journals of workers that there are no more, where there are so many now."""
+    found = store.parent.glob(f"{store.name}.journal-*")
+    numbers = [told for path in found if (told := path.name.rpartition("-")[2]).isascii() and told.isdigit()]
+    return [journal_of(store, number) for number in sorted(map(int, numbers)) if number >= count]
+
+
 class Journal:
     """One file; calls block for as long as a disk does. Raises `StoreDown` where it cannot be written or read."""
 

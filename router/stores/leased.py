@@ -148,7 +148,7 @@ class LeasedAccounts:
         self._become(name)
 
     async def tend(
-        self, bury: Callable[[str], Awaitable[object]], told: Callable[[], object], every_s: float = RENEW_S
+        self, bury: Callable[[str], Awaitable[object]], told: Callable[[], Awaitable[object]], every_s: float = RENEW_S
     ) -> None:
         """Live: renew again and again, `bury` those that do not live, and say each time that it was `told` something."""
         failing = False
@@ -159,7 +159,7 @@ class LeasedAccounts:
             self._hurry.clear()
             try:
                 dead = await self.beat()
-                told()
+                await told()
                 for name in dead:
                     await bury(name)
             except StoreDown as error:
@@ -201,10 +201,28 @@ class LeasedAccounts:
         self._purses.hold(parts)
         self._holds[hold_id] = holds
 
+    # What others do with purses
+
+    def purse(self, budget: Budget, now: int) -> Purse:
+        """What this replica has of an account."""
+        return self._purses.now(budget, now)
+
+    def used(self, purse: Purse) -> None:
+        """Something has been held or settled in it by others than these accounts."""
+        self._purses.active[purse.key] = purse
+
+    def draw_soon(self, wanted: Sequence[tuple[Purse, int]]) -> None:
+        """Ask for so much more, without waiting for it."""
+        if wanted and self.is_valid:
+            self._begin_draw(wanted)
+
     # Drawing
 
     async def _draw(self, wanted: Iterable[tuple[Purse, int]]) -> StoreDown | None:
         """Ask for more (or, for nothing more, how it stands) with everybody who waits; why that failed."""
+        return await asyncio.shield(self._begin_draw(wanted))  # whoever stops waiting leaves it to the others
+
+    def _begin_draw(self, wanted: Iterable[tuple[Purse, int]]) -> "asyncio.Future[StoreDown | None]":
         for purse, nano in wanted:
             nanos = self._asked.setdefault(purse.key, (purse, []))[1]
             if nano:
@@ -213,7 +231,7 @@ class LeasedAccounts:
         answer = self._answer = self._answer or loop.create_future()
         if self._drawing is None or self._drawing.done():
             self._drawing = loop.create_task(self._draw_all())
-        return await asyncio.shield(answer)  # whoever stops waiting leaves it to the others
+        return answer
 
     async def _draw_all(self) -> None:
         while (answer := self._answer) is not None:

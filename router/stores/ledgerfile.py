@@ -76,6 +76,15 @@ def migrate(place: Place) -> tuple[int, int]:
     return pgschema.migrate(place)
 
 
+def exists(place: Place) -> bool:
+    """Whether there is a store that can be read. Raises `StoreDown`."""
+    if isinstance(place, Path):
+        return place.exists()
+    from router.stores import pgschema  # noqa: PLC0415 (its driver need not be installed)
+
+    return pgschema.exists(place)
+
+
 def _migrate_file(path: Path) -> tuple[int, int]:
     with contextlib.closing(connect_file(path, write=True)) as connection:
         before: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -178,6 +187,10 @@ def last_row(connection: Connection) -> tuple[int, bytes] | None:
     return found
 
 
+_SET_SPEND = """INSERT INTO spend (account, start, nano) VALUES (?, ?, ?)
+    ON CONFLICT (account, start) DO UPDATE SET nano = excluded.nano"""
+
+
 def open_attempts(connection: Connection) -> list[Entry]:
     return [closed(body) for (body,) in connection.execute("SELECT body FROM attempts ORDER BY id")]
 
@@ -188,24 +201,24 @@ def closed(body: bytes) -> Entry:
 
 
 def spent(
-    connection: Connection, accounts: Sequence[tuple[Budget, int]], rates: Mapping[str, Rate]
-) -> Mapping[str, int]:
-    """Settled money per account. An account that was not live when rows were written is counted anew from the rows, so
-    that a budget added in the middle of a month knows what the month has cost.
+    connection: Connection, accounts: Sequence[tuple[Budget, int]], rates: Mapping[str, Rate], replica: str = ""
+) -> tuple[Mapping[str, int], bool]:
+    """(settled money per account, whether all who write have the same accounts). An account that was not live when rows
+    were written is counted anew from the rows, so that a budget added in the middle of a month knows what the month has
+    cost. While a replica has other accounts than this one it writes rows that do not count in all of them: none becomes
+    live until then, and none ceases to be.
     """
     out: dict[str, int] = {}
     connection.execute("BEGIN IMMEDIATE")
+    even = not replica or _says(connection, replica, config_of(accounts))
     live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live <> 0")}
     for budget, start in accounts:
         if budget.account not in live:
             spent = _count_anew(connection, budget, start, rates)
+            connection.execute(_SET_SPEND, (budget.account, start, spent))
             connection.execute(
-                "INSERT INTO spend (account, start, nano) VALUES (?, ?, ?) ON CONFLICT (account, start) DO UPDATE SET nano = excluded.nano",
-                (budget.account, start, spent),
-            )
-            connection.execute(
-                "INSERT INTO accounts (account, live) VALUES (?, 1) ON CONFLICT (account) DO UPDATE SET live = 1",
-                (budget.account,),
+                "INSERT INTO accounts (account, live) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET live = excluded.live",
+                (budget.account, int(even)),
             )
             live.add(budget.account)
         found = connection.execute(
@@ -213,9 +226,27 @@ def spent(
         ).fetchone()
         out[budget.account] = found[0] if found else 0
     gone = live - {budget.account for budget, _ in accounts}
-    connection.executemany("UPDATE accounts SET live = 0 WHERE account = ?", [(name,) for name in gone])
+    if even:
+        connection.executemany("UPDATE accounts SET live = 0 WHERE account = ?", [(name,) for name in gone])
     connection.execute("COMMIT")
-    return out
+    return out, even
+
+
+def config_of(accounts: Iterable[tuple[Budget, int]]) -> str:
+    """Tells one set of accounts from another."""
+    return hashlib.sha256("\n".join(sorted(budget.account for budget, _ in accounts)).encode()).hexdigest()[:16]
+
+
+def _says(connection: Connection, replica: str, config: str) -> bool:
+    """Say which accounts a replica has; whether all have the same."""
+    connection.execute("UPDATE replicas SET config = ? WHERE id = ?", (config, replica))
+    return is_even(connection, config)
+
+
+def is_even(connection: Connection, config: str) -> bool:
+    """Whether all replicas have these accounts."""
+    found = connection.execute("SELECT count(*) FROM replicas WHERE config <> ?", (config,)).fetchone()
+    return bool(found[0] == 0)
 
 
 def spent_later(connection: Connection, accounts: Iterable[tuple[Budget, int]]) -> Mapping[str, Mapping[int, int]]:
@@ -241,16 +272,12 @@ def settled(
 
 
 def _count_anew(connection: Connection, budget: Budget, start: int, rates: Mapping[str, Rate]) -> int:
-    where, args = "at >= ?", list[Any]([start])
+    """What a budget's window has cost, from the sums of its days and hours and the rows of its first."""
     team, _, key = budget.owner.partition("/")
-    if budget.owner != "*":
-        where, args = where + " AND team = ?", [*args, team]
-    if key:
-        where, args = where + " AND key = ?", [*args, key]
+    only = {} if budget.owner == "*" else {"team": team, "key": key} if key else {"team": team}
+    found = spans.summed(connection, ("currency", "vendor_currency"), ("cost", "vendor_cost"), start, only=only)
     total = 0
-    query = f"""SELECT currency, vendor_currency, sum(cost), sum(vendor_cost) FROM ledger
-        WHERE {where} GROUP BY currency, vendor_currency"""  # noqa: S608 (fixed text)
-    for currency, vendor_currency, cost, vendor_cost in connection.execute(query, args):
+    for currency, vendor_currency, cost, vendor_cost in found:
         if vendor_currency == budget.currency:
             total += vendor_cost
         elif currency == budget.currency:
@@ -258,6 +285,15 @@ def _count_anew(connection: Connection, budget: Budget, start: int, rates: Mappi
         else:
             total += convert_nano(cost, rates[currency].then(rates[budget.currency].inverse()))
     return total
+
+
+def count_free(connection: Connection, accounts: Iterable[tuple[FreeSpan, str, int, str]]) -> None:
+    """Set what has been settled in accounts of free quotas to what rows took."""
+    connection.execute("BEGIN IMMEDIATE")
+    for span, account, start, unit in accounts:
+        taken = free_taken(connection, span)
+        connection.execute(_SET_SPEND, (account, start, taken.tokens if unit == "tokens" else taken.rows))
+    connection.execute("COMMIT")
 
 
 def free_taken(connection: Connection, span: FreeSpan) -> FreeTaken:

@@ -24,6 +24,9 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"  # the server's, in microseconds
 STUCK_MS = 10_000  # a transaction that is left alone for so long is ended by the server: others may wait for it
+# What was promised to be written is, whatever the server's default; where it waits for others too it goes on to.
+_BEGUN = f"""SELECT set_config('idle_in_transaction_session_timeout', '{STUCK_MS}', false),
+    CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 _SPARE = 4  # connections for reads that are kept for the next
 
 
@@ -39,7 +42,7 @@ def open_raw(place: Postgres) -> Raw:
     told = {name: value for name, value in _DEFAULTS.items() if f"{name}=" not in place.url}
     raw = psycopg.connect(place.url, autocommit=True, **told)
     raw.adapters.register_loader("numeric", _Whole)
-    raw.execute(f"SET idle_in_transaction_session_timeout = {STUCK_MS}")
+    raw.execute(_BEGUN)
     return raw
 
 

@@ -133,6 +133,15 @@ def migrate(place: Postgres, steps: Sequence[Step] | None = None) -> tuple[int, 
     return before, now
 
 
+def exists(place: Postgres) -> bool:
+    """Whether there is a ledger. Raises `StoreDown`."""
+    try:
+        with closing(open_raw(place)) as raw:
+            return raw.execute("SELECT to_regclass('ledger')").fetchone() != (None,)
+    except psycopg.Error as error:
+        raise told(place, error) from None
+
+
 def _make(raw: Raw) -> None:
     """The table of the version itself."""
     for tried in range(1, _TRIES + 1):

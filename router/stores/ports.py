@@ -113,6 +113,9 @@ class Ledger(Recording, Protocol):
     async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
         """What rows took from free quotas, for each span."""
 
+    async def count_free(self, accounts: Sequence[tuple[FreeSpan, str, int, str]]) -> None:
+        """Set what has been settled in accounts of free quotas to what rows took: (rows, account, start, unit) each."""
+
     async def totals(self, since: int | None = None, until: int | None = None) -> list["Total"]:
         """Every sum that metrics start from; for a span of time [since, until), the same counted from its rows."""
 
@@ -125,6 +128,9 @@ class Burying(Protocol):
     """A ledger that several replicas write; see the port `Leases`."""
 
     replica: str  # who writes, as its attempts and settlements are marked. Opening raises `Buried` where it is unknown.
+
+    async def is_even_again(self) -> bool:
+        """Whether others, who had other budgets when `Ledger.spent` was asked last, have the same now: then ask again."""
 
     async def bury(self, replica: str, *, surely: bool = False) -> list[Entry]:
         """Close at its holds what a dead replica had left open, and let go of its leases and of itself, in one transaction:

@@ -12,7 +12,10 @@ from router.core.money import Rate
 from router.stores.hours import Cell, hours, newest, past
 from router.stores.ledgerfile import (
     add_key,
+    config_of,
+    count_free,
     free_taken,
+    is_even,
     last_row,
     open_attempts,
     read_keys,
@@ -35,6 +38,8 @@ class StoredLedger(ABC):
     place: Place  # where it is
     path: Path  # beside which files of this process alone are kept
     shared: bool  # whether other processes write it too
+    replica: str = ""  # which of them this is
+    _uneven: str = ""  # the accounts that were asked for when others had others
 
     @abstractmethod
     def start(self) -> None:
@@ -106,14 +111,23 @@ class StoredLedger(ABC):
     async def spent(
         self, accounts: Iterable[tuple[Budget, int]], rates: Mapping[str, Rate] | None = None
     ) -> Mapping[str, int]:
-        wanted = list(accounts)
-        return await self._change(lambda connection: spent(connection, wanted, rates or {}))
+        wanted, replica = list(accounts), self.replica
+        out, even = await self._change(lambda connection: spent(connection, wanted, rates or {}, replica))
+        self._uneven = "" if even else config_of(wanted)
+        return out
+
+    async def is_even_again(self) -> bool:
+        """Whether others, who had other accounts when `spent` was asked last, have the same now: then ask again."""
+        return bool(self._uneven) and await self._read(lambda connection: is_even(connection, self._uneven))
 
     async def spent_later(self, accounts: Sequence[tuple[Budget, int]]) -> Mapping[str, Mapping[int, int]]:
         return await self._read(lambda connection: spent_later(connection, accounts))
 
     async def free_taken(self, spans: Sequence[FreeSpan]) -> list[FreeTaken]:
         return await self._read(lambda connection: [free_taken(connection, span) for span in spans])
+
+    async def count_free(self, accounts: Sequence[tuple[FreeSpan, str, int, str]]) -> None:
+        await self._change(lambda connection: count_free(connection, accounts))
 
     # Keys
 

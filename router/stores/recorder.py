@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,6 +31,7 @@ class Recorder:
     ledger: StoredLedger
     journal: Journal
     on_failure: OnFailure = "refuse"
+    left: Sequence[Journal] = ()  # by workers that there are no more
     let_through: Counter[str] = field(default_factory=Counter)  # attempts that only the journal has seen begin, by team
     down: bool = False
     _begun: dict[str, Attempt] = field(default_factory=dict)  # of those in the journal, what is still on its way
@@ -96,6 +98,19 @@ class Recorder:
             await asyncio.to_thread(self.journal.open)
         if self.journal:
             await self._take_in(alive=False)
+        for journal in self.left:
+            await self._take_over(journal)
+
+    async def _take_over(self, left: Journal) -> None:
+        own, self.journal = self.journal, left
+        try:
+            await asyncio.to_thread(left.open)
+            if left:
+                await self._take_in(alive=False)
+        finally:
+            left.close()
+            self.journal = own
+        await asyncio.to_thread(left.path.unlink)
 
     async def follow(self, on_failure: OnFailure) -> None:
         """The configuration has changed. Raises `StoreDown`."""

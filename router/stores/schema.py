@@ -174,7 +174,8 @@ STEPS: tuple[str, ...] = (
     """,
     # 7: sums per hour and day, so that reports and the page do not read millions of rows
     _spans(),
-    # 8: several processes that share a file: who lives, what each has leased of which budget, and who made which attempt.
+    # 8: several processes that share a file: who lives, what each has leased of which budget, who made which attempt, and
+    # what one at a time does for all.
     # Times are microseconds of the machine's monotonic clock; see `sqlleases`.
     """
     CREATE TABLE replicas (
@@ -187,6 +188,7 @@ STEPS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX leases_replica ON leases (replica);
     CREATE INDEX leases_wanted ON leases (wanted) WHERE wanted > 0;
+    CREATE TABLE turns (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL) WITHOUT ROWID;
     ALTER TABLE attempts ADD COLUMN replica TEXT NOT NULL DEFAULT '';
     CREATE INDEX attempts_replica ON attempts (replica);
     """,

@@ -78,6 +78,7 @@ def summed(
     since: int | None = None,
     until: int | None = None,
     step: Literal["day", "hour"] | None = None,
+    only: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """Sums over the attempts that began in [since, until), as (*groups, *names), in no order.
 
@@ -88,10 +89,12 @@ def summed(
         since: the first instant (microseconds since 1970); None: from the first row on.
         until: exclusive; None: to the last row.
         step: by day or by hour (UTC); None: over the whole span.
+        only: names of `LABELS` and what each has to be.
 
     """
     parts: list[str] = []
-    args: list[int] = []
+    args: list[int | str] = []
+    asked = "".join(f" AND {name} = ?" for name in only or ())
     for piece in pieces(since, until, step or "day"):
         if piece.kind == "row":
             begun = f"at - at % {STEPS[step]}" if step else ""
@@ -105,8 +108,8 @@ def summed(
             )
         head = f"{begun} AS begun, " if step else ""
         columns = "".join(f"{name}, " for name in LABELS)
-        parts.append(f"SELECT {head}{columns}{told} FROM {source}")  # noqa: S608 (names of ours)
-        args += (piece.since, piece.until)
+        parts.append(f"SELECT {head}{columns}{told} FROM {source}{asked}")  # noqa: S608 (names of ours)
+        args += (piece.since, piece.until, *(only or {}).values())
     wanted = [*(["begun"] if step else []), *groups]
     added = ", ".join(f"sum({name})" for name in names)
     if not parts:

@@ -107,6 +107,7 @@ class SqlLeases:
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, "leases")
         self._number = 0
+        self._closed = False
         self._known: set[Account] = set()  # that have a row in `spend`
 
     async def join(self, replica: str) -> Renewed:
@@ -144,7 +145,10 @@ class SqlLeases:
         """Nothing is kept elsewhere."""
 
     async def close(self) -> None:
-        """Let the connection go."""
+        """Let the connection go. It may be asked for again."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(StoreDown):
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, self._drop), ANSWER_S)
         self._thread.shutdown(wait=False)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_ledger import entry
+from small_ledger import both, entry
 
 from router.core.usage import Usage
 
@@ -85,6 +85,7 @@ def test_habits_come_from_the_ledger_which_is_not_written(explain, ledger, store
     assert store.read_bytes() == before
 
 
+@both
 def test_a_soft_limit_that_is_passed_leaves_only_the_cheap_tier(explain, ledger):
     assert explain(BODY, "--team", "support")["budgets"][0]["spent"] == "0"
     ledger([entry(1, {"team": "support"}, cost=5 * 10**9, vendor_cost=5 * 10**9)])

@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from small_ledger import entry
+from small_ledger import both, entry
 
 from router.core.entry import row as as_exported
 from router.stores.schema import COLUMNS, STEPS, VERSION
@@ -33,11 +33,13 @@ MORE = {
 }  # fmt: skip
 
 
+@both
 def test_an_exported_row_has_exactly_the_contracts_fields_and_some_more(run, ledger):
     ledger()
     assert {frozenset(row) for row in exported(run)} == {frozenset(CONTRACT | MORE)}
 
 
+@both
 def test_exported_rows_are_the_entries_as_they_were_closed(run, ledger):
     entries = ledger()
     rows = exported(run)
@@ -45,6 +47,7 @@ def test_exported_rows_are_the_entries_as_they_were_closed(run, ledger):
     assert rows == [as_exported(entry) for entry in entries]
 
 
+@both
 def test_an_export_begins_after_a_row_and_keeps_to_a_time(run, ledger):
     ledger()
     ids = [row["id"] for row in exported(run)]
@@ -55,12 +58,14 @@ def test_an_export_begins_after_a_row_and_keeps_to_a_time(run, ledger):
     assert exported(run, "--since", "2026-11-25") == exported(run, "--after", 99) == []
 
 
+@both
 def test_a_long_ledger_is_exported_over_several_reads_without_loss(run, ledger, many):
     ledger(many(2345))
     assert [row["attempt"] for row in exported(run)] == [1] * 2345
     assert len({row["id"] for row in exported(run, "--since", "2026-01-01")}) == 2345
 
 
+@both
 def test_csv_has_the_same_columns_and_values(run, ledger):
     ledger()
     found = list(csv.DictReader(io.StringIO(run("ledger", "export", "--format", "csv").stdout)))
@@ -70,6 +75,7 @@ def test_csv_has_the_same_columns_and_values(run, ledger):
     assert json.loads(found[0]["usage"]) == rows[0]["usage"]
 
 
+@both
 def test_a_reader_that_stops_early_is_no_error(config, ledger, many):
     ledger(many(3000))
     call = f"{sys.executable} -m router ledger export --config {config} | head -n 1; exit ${{PIPESTATUS[0]}}"
@@ -92,11 +98,13 @@ def test_a_store_that_is_none_is_said_and_is_a_no(run, store, words):
     assert str(store) in run(*words, code=1).stderr
 
 
+@both
 def test_verify_says_how_many_rows_are_as_they_were_written(run, ledger):
     ledger()
     assert run("ledger", "verify").stdout.startswith("all 5 rows are as they were written; the last is 5, hash ")
 
 
+@both
 def test_verify_of_an_empty_ledger_is_a_yes(run):
     run("migrate")
     assert run("ledger", "verify").stdout == "the ledger is empty\n"
@@ -136,6 +144,7 @@ def test_verify_finds_an_inserted_row(run, ledger, tamper):
     assert "5 of 6 rows are as they were written. Row 6 (made up)" in run("ledger", "verify", code=1).stderr
 
 
+@both
 def test_verify_finds_rows_that_have_changed_places(run, ledger, tamper):
     ledger()
     for old, new in ((2, 99), (3, 2), (99, 3)):

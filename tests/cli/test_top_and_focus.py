@@ -12,7 +12,7 @@ from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from small_ledger import DAY, NOON, entry
+from small_ledger import DAY, NOON, both, entry
 
 from router.cli import top
 from router.cli.focus import COLUMNS, MANDATORY
@@ -23,6 +23,7 @@ def noon(monkeypatch):
     monkeypatch.setattr(top, "now_micros", lambda: NOON + DAY + 60_000_000)
 
 
+@both
 def test_top_shows_groups_budgets_and_the_newest_attempts(run, ledger, noon):
     ledger()
     said = run("top", "--once").stdout
@@ -37,6 +38,7 @@ def test_top_shows_groups_budgets_and_the_newest_attempts(run, ledger, noon):
     assert next(line for line in lines if " auto " in line).startswith("2026-11-23T12:00:00  search")
 
 
+@both
 def test_top_looks_back_as_far_as_it_is_told_and_groups_by_any_name(run, ledger, noon):
     ledger()
     said = run("top", "--once", "--span", "week", "--by", "model").stdout
@@ -44,10 +46,12 @@ def test_top_looks_back_as_far_as_it_is_told_and_groups_by_any_name(run, ledger,
     run("top", "--by", "colour", code=2)
 
 
+@both
 def test_top_without_a_ledger_is_a_no(run, config):
     assert "no ledger yet" in run("top", "--once", code=1).stderr
 
 
+@both
 def test_top_into_a_pipe_looks_once_by_itself(run, ledger, noon):
     ledger()
     assert run("top").stdout == run("top", "--once").stdout
@@ -92,6 +96,7 @@ def rows_of(run, *words):
     return list(csv.DictReader(io.StringIO(run("report", "--format", "focus", *words).stdout)))
 
 
+@both
 def test_focus_has_every_mandatory_column_in_the_order_of_the_specification(run, ledger):
     ledger()
     found = rows_of(run)
@@ -102,6 +107,7 @@ def test_focus_has_every_mandatory_column_in_the_order_of_the_specification(run,
     assert all(row[column] for row in found for column in set(MANDATORY) - nullable)
 
 
+@both
 def test_focus_adds_up_to_the_ledger_in_both_currencies(run, ledger):
     ledger()
     rows = [json.loads(line) for line in run("ledger", "export").stdout.splitlines()]
@@ -112,6 +118,7 @@ def test_focus_adds_up_to_the_ledger_in_both_currencies(run, ledger):
     assert sum(int(row["x_Attempts"]) for row in found) == len(rows)
 
 
+@both
 def test_focus_rows_are_days_of_a_month_that_is_billed(run, ledger):
     ledger([entry(1, {"at": NOON + 30 * DAY})])  # 2026-12-22
     (row,) = rows_of(run)
@@ -123,6 +130,7 @@ def test_focus_rows_are_days_of_a_month_that_is_billed(run, ledger):
     assert (row["SubAccountId"], row["ResourceId"]) == ("search", "check/small")
 
 
+@both
 def test_focus_of_no_rows_is_the_header_and_a_span_is_kept(run, ledger):
     ledger()
     assert rows_of(run, "--since", "2030-01-01") == []

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 import yaml
-from small_ledger import entry
+from small_ledger import both, entry
 
 from router.core.labels import Labelled
 from router.promises import Promises
@@ -34,6 +34,7 @@ def told(result):
     return json.loads(result.stdout)
 
 
+@both
 def test_nothing_changed_changes_nothing(traffic):
     found = told(traffic("--format", "json"))
     assert found["total"]["moved"] == 0 and found["total"]["change"] == "0" and not found["left_out"]
@@ -41,6 +42,7 @@ def test_nothing_changed_changes_nothing(traffic):
     assert found["total"]["quality_bound"] is None  # there is no quality model that could say
 
 
+@both
 def test_the_cuts_of_2024_move_traffic_and_save_money(traffic):
     stayed = told(traffic("--at", "2024-09-20", "--stay", "--format", "json"))
     moved = told(traffic("--at", "2024-09-20", "--format", "json"))
@@ -53,6 +55,7 @@ def test_the_cuts_of_2024_move_traffic_and_save_money(traffic):
     assert sum(team["requests"] for team in moved["teams"]) == moved["total"]["requests"]
 
 
+@both
 def test_a_vendor_ten_times_as_dear_costs_less_to_leave_than_to_keep(traffic):
     kept = told(traffic("--times", "deepseek=10", "--stay", "--format", "json"))["total"]
     left = told(traffic("--times", "deepseek=10", "--format", "json"))["total"]
@@ -61,6 +64,7 @@ def test_a_vendor_ten_times_as_dear_costs_less_to_leave_than_to_keep(traffic):
     assert without["after"] == left["after"] and without["moved"] == left["moved"]
 
 
+@both
 def test_tenfold_is_exactly_tenfold(traffic):
     once = {m["from"]: m for m in told(traffic("--stay", "--format", "json"))["moves"]}
     tenfold = {m["from"]: m for m in told(traffic("--stay", "--times", "openai=10", "--format", "json"))["moves"]}
@@ -69,6 +73,7 @@ def test_tenfold_is_exactly_tenfold(traffic):
     assert tenfold["bytedance/doubao-pro-32k"] == once["bytedance/doubao-pro-32k"]
 
 
+@both
 def test_a_higher_need_of_quality_is_dearer_and_a_book_wins_over_the_configured_ones(traffic, tmp_path):
     best = told(traffic("--quality", "1", "--format", "json"))
     assert {move["to"] for move in best["moves"] if move["route"] == "auto"} == {"openai/gpt-4o"}
@@ -81,6 +86,7 @@ def test_a_higher_need_of_quality_is_dearer_and_a_book_wins_over_the_configured_
     assert {move["to"] for move in cheap["moves"] if move["route"] != "bulk"} == {"openai/gpt-4o"}
 
 
+@both
 def test_tables_csv_and_wrong_usage(traffic, run, tmp_path):
     lines = traffic("--times", "deepseek=10").stdout
     assert lines.startswith("team") and "what moves" in lines and "\ntotal" in lines
@@ -141,6 +147,7 @@ def bounds_of(run, *words):
     return {bound.pop("route"): bound for bound in found["quality_bounds"]}, found["total"]["quality_bound"]
 
 
+@both
 def test_a_route_keeps_to_its_bound_where_requests_stay_or_go_to_a_flagship(run, promised):
     kept = {"requests": 4, "quality_bound": 0.95, "confidence": 0.95, "beyond": 0, "kept": True}
     nothing = {"requests": 1, "quality_bound": None, "confidence": None, "beyond": None, "kept": None}
@@ -149,6 +156,7 @@ def test_a_route_keeps_to_its_bound_where_requests_stay_or_go_to_a_flagship(run,
     assert bounds_of(run, "--stay", "--until", "2026-11-22T12:00:00.000005Z") == ({"auto": kept}, 0.95)
 
 
+@both
 def test_what_moves_to_a_model_that_the_certificate_has_not_chosen_is_beyond_the_bound(run, promised):
     found, total = bounds_of(run)  # the configured need of 0.7 sends everything to small
     assert (found["auto"]["beyond"], found["auto"]["kept"], total) == (2, False, None)
@@ -159,6 +167,7 @@ def test_what_moves_to_a_model_that_the_certificate_has_not_chosen_is_beyond_the
     ]  # fmt: skip
 
 
+@both
 def test_what_a_cascade_or_another_promise_has_sent_is_not_this_ones(run, promised, ledger):
     ledger([
         entry(6, {"reason": f"{PROMISE}, large will do; cascade: small is tried first"}),

@@ -1,5 +1,6 @@
 """`farebox whatif`: the sums are those of deciding and pricing every row on its own."""
 
+import asyncio
 import random
 from contextlib import closing
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from router.core.whom import Change, Chooser
 from router.snapshot import load
 from router.stores import traffic as module
 from router.stores.ledgerfile import connect, consumed
+from router.stores.opening import ledger_of
+from router.stores.place import Postgres
 from router.stores.sqlite import fill
 from router.stores.traffic import reader
 from router.stores.traffic import replayed as everything
@@ -277,6 +280,45 @@ def test_so_are_those_of_many_rows_of_every_length(snapshot, tmp_path, stay, clo
     wanted = one_by_one(snapshot, catalog, path, change, lambda _: 200)
     assert sums_of(snapshot, catalog, path, change, lambda _: 200) == wanted
     assert sums_of(snapshot, catalog, path, change, lambda _: 200, bulk=False) == wanted
+
+
+@pytest.mark.parametrize("stay", [True, False])
+def test_so_are_those_of_rows_in_another_database(snapshot, places_of_rows, stay, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER", 70)
+    path, place = places_of_rows
+    change, catalog = Change(stay=stay), altered(snapshot.catalog, lambda model: told_by(model, snapshot, clocks=True))
+    assert sums_of(snapshot, catalog, place, change, lambda _: 200) == one_by_one(
+        snapshot, catalog, path, change, lambda _: 200
+    )
+
+
+@pytest.fixture(scope="module")
+def places_of_rows(tmp_path_factory, postgres):
+    """The same rows in a file and in PostgreSQL."""
+    draw, path, place = random.Random(5), tmp_path_factory.mktemp("rows") / "farebox.db", Postgres(postgres.database())
+    rows = []
+    for number in range(1, 300):
+        model = draw.choice(list(MODELS))
+        over = {"at": OCTOBER + number * 300_000_000, "model": model, "vendor": MODELS[model], "currency": "USD", "vendor_currency": "CNY",
+                "route": draw.choice(["auto", "best", "bulk"])}  # fmt: skip
+        usage = Usage(
+            draw.randint(1, 9000),
+            draw.choice([None, 500]),
+            output_text=draw.randint(0, 900),
+            images=draw.choice([None, 0, 1]),
+        )
+        more = {"service_tier": draw.choice([None, "default", "FLEX"]), "free_tokens": draw.choice([None, None, 9])}
+        rows.append(entry(number, over, usage=usage, cost=number, **more))
+    fill(path, rows)
+
+    async def write():
+        ledger = ledger_of(place, path)
+        ledger.start()
+        await asyncio.gather(*(ledger.close(row) for row in rows))
+        await ledger.stop()
+
+    asyncio.run(write())
+    return path, place
 
 
 def looked_at(monkeypatch):

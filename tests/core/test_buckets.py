@@ -124,3 +124,14 @@ def test_what_is_given_back_is_there_again():
 def test_a_request_costs_the_largest_part_that_it_takes_of_any_limit():
     found = limiter(requests_per_minute=100, tokens_per_minute=1000, concurrent=50)
     assert (found.share(1), found.share(500), found.share(5000)) == (0.02, 0.5, 1.0)
+
+
+def test_one_of_several_processes_keeps_to_its_part_and_lets_somebody_in_at_all():
+    shared = Limiter()
+    shared.configure(RateLimits(requests_per_minute=60, tokens_per_minute=1000, concurrent=3), 0, 4)
+    assert (shared.requests.size, shared.requests.rate, shared.tokens.size) == (15, 0.25, 250)
+    assert shared.concurrent == 1
+    shared.enter(0, 100)
+    assert shared.wait(0, 1) == (inf, "concurrent")
+    shared.configure(shared.limits, 0, 2)  # others have gone
+    assert (shared.requests.size, shared.requests.level, shared.concurrent) == (30, 14, 1)

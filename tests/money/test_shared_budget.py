@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support import KEY, FareboxProcess, small_config
+from support import KEY, FareboxProcess, open_attempts, rows, small_config
 
 from router.mock import MockVendors
 from router.stores.ledgerfile import connect, verify
@@ -18,6 +18,7 @@ from router.stores.place import Postgres
 
 SHARER = [sys.executable, str(Path(__file__).parent.parent / "sharer.py")]
 PROCESSES = int(os.environ.get("FAREBOX_PROCESSES", "3"))
+KILLS = int(os.environ.get("FAREBOX_KILLS", "4"))
 AT_ONCE = 16  # of each process
 LIMIT = Decimal("0.02")
 
@@ -90,3 +91,56 @@ async def test_several_processes_spend_one_budget_to_its_end_and_no_further(tmp_
         assert all(fine for _, fine in verify(connection))
         assert connection.execute("SELECT count(*) FROM leases").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM replicas").fetchone() == (0,)
+
+
+async def test_processes_that_are_killed_leave_every_cap_and_every_row_as_it_must_be(tmp_path):
+    """`FAREBOX_KILLS=50` makes the long run. What the dead had leased is free again when somebody starts alone."""
+    seed = int(os.environ.get("FAREBOX_SEED", str(random.randrange(10**6))))
+    dice = random.Random(seed)
+    mock = MockVendors(pace=0)
+    told = config(tmp_path, await mock.start(), LIMIT * 4, budget_wait="0.2s")
+    asked, going = 0, True
+
+    async def client(http, processes, number):
+        nonlocal asked
+        while going:
+            asked += 1
+            text = f"n{asked} out={dice.randint(1, 60)} in={dice.randint(1, 12)} delay={dice.randint(0, 40)}"
+            with contextlib.suppress(aiohttp.ClientError):
+                await ask(http, processes[number % PROCESSES].url, text, stream=asked % 2 == 0)
+
+    processes = [FareboxProcess(told, tmp_path, command=SHARER) for _ in range(PROCESSES)]
+    try:
+        for process in processes:
+            await asyncio.to_thread(process.__enter__)
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
+            clients = [asyncio.create_task(client(http, processes, i)) for i in range(PROCESSES * AT_ONCE)]
+            for _ in range(KILLS):
+                await asyncio.sleep(dice.uniform(0.1, 0.8))
+                victim = dice.randrange(PROCESSES)
+                await asyncio.to_thread(processes[victim].kill)
+                processes[victim].child.stdout.close()
+                fresh = FareboxProcess(told, tmp_path, command=SHARER)
+                processes[victim] = await asyncio.to_thread(fresh.__enter__)
+            going = False
+            await asyncio.gather(*clients)
+    finally:
+        for process in processes:
+            if process.child:
+                await asyncio.to_thread(process.stop)
+    stormed = billed(mock)
+    with FareboxProcess(told, tmp_path, command=SHARER) as alone:
+        await spend([alone.url], 1, "again")
+    found = rows(told["store"])
+    bill, spent = billed(mock), Decimal(sum(row["cost"] for row in found)) / 10**9
+    left = sum(row["outcome"] == "abandoned" for row in found)
+    print(
+        f"\nseed {seed}: {asked} asked, {KILLS} killed, {left} abandoned, {stormed} then {bill} billed, {spent} charged of {LIMIT * 4}"
+    )
+    await mock.stop()
+    assert bill <= spent <= LIMIT * 4
+    assert spent >= LIMIT * 4 * Decimal("0.99")
+    assert not open_attempts(told["store"])
+    assert len(mock.bill) <= len(found)
+    with contextlib.closing(connect(tmp_path / "farebox.db")) as connection:
+        assert all(fine for _, fine in verify(connection))

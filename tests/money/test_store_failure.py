@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from support import KEY, FareboxProcess, open_attempts, rows, small_config, until
 
+from router.core.entry import Entry
 from router.mock import MockVendors
-from router.stores.journal import Journal
+from router.stores.journal import Journal, journal_of, left_behind
 from router.stores.ports import StoreDown
 from router.stores.recorder import Recorder
 from tests.stores.sqlite_rows import attempt, entry
@@ -267,4 +268,20 @@ async def test_a_switch_to_refuse_is_followed_at_once(tmp_path):
     store.down = False
     await recorder.retry()
     assert store.written == [entry()]
+    recorder.stop()
+
+
+async def test_the_first_worker_takes_in_the_journals_of_those_that_there_are_no_more(tmp_path):
+    path = tmp_path / "farebox.db"
+    for number in (0, 1, 2, 11):
+        journal = journal_of(path, number)
+        journal.open()
+        journal.append(attempt(number + 1))
+        journal.append(entry(number + 1))
+        journal.close()
+    store = Store()
+    recorder = Recorder(store, journal_of(path), "refuse", left_behind(path, 2))
+    await recorder.start()
+    assert [one for one in store.written if isinstance(one, Entry)] == [entry(1), entry(3), entry(12)]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["farebox.db.journal", "farebox.db.journal-1"]
     recorder.stop()

@@ -12,8 +12,10 @@ from sqlite_rows import AT, all_rows, attempt, entry, opened
 
 from router.core.limits import micros, moment
 from router.core.usage import INPUTS, KINDS, LEAVES, OUTPUTS, Usage
+from router.stores.hours import HOUR
 from router.stores.ledgerfile import connect, migrate, rows, verify
-from router.stores.ports import SUMS, StoredKey, StoreDown, Total, labels_of
+from router.stores.outbox import Outbox
+from router.stores.ports import SUMS, FreeSpan, StoredKey, StoreDown, Total, labels_of
 
 
 async def test_a_row_is_exported_with_exactly_the_fields_of_the_contract(place):
@@ -202,3 +204,29 @@ def test_an_attempt_is_stored_whole():
     told = orjson.loads(orjson.dumps(attempt(holds=(("a", 1, 2),))))
     assert told["holds"] == [["a", 1, 2]] and told["bound"]["input_fresh"] == 100
     assert moment(AT) == moment(micros(moment(AT)))
+
+
+async def test_what_is_shown_over_time_is_that_of_the_rows(place):
+    async with opened(place) as ledger:
+        begun = AT - AT % HOUR
+        for number in range(1, 6):
+            await ledger.close(entry(number, at=begun + number * HOUR // 2, free_tokens=number if number % 2 else None))
+        assert await ledger.newest(3) == [f"fb-{number:06d}" for number in (5, 4, 3)]
+        assert await ledger.newest(3, "nobody") == []
+        last, hours, days = await ledger.past(begun, begun + 2 * HOUR)
+        assert last == 5
+        assert [(cell.at, cell.attempts, cell.first_count) for cell in sorted(hours, key=lambda cell: cell.at)] == [
+            (begun, 1, 0), (begun + HOUR, 2, 0), (begun + 2 * HOUR, 2, 2),
+        ]  # fmt: skip
+        assert sum(cell.cost for cell in days) == 1500
+        assert [(cell.at, cell.attempts) for cell in (await ledger.hours(3))[1]] == [(begun + 2 * HOUR, 2)]
+        assert await ledger.hours(5) == (5, [])
+        spans = [
+            FreeSpan("check", ("small", "other"), begun, begun + 2 * HOUR),
+            FreeSpan("check", ("large",), 0, AT * 2),
+        ]
+        assert await ledger.free_taken(spans) == [(2, 4), (0, 0)]
+        found = await ledger.of_requests(["fb-000002", "fb-000002/", "fb-00000"])
+        assert [len(rows) for rows in found.values()] == [1, 0, 0]
+        alerts = Outbox(ledger.place).hours(begun + 3 * HOUR, "USD")
+        assert sorted(alerts) == [("search", begun // HOUR + n, cost) for n, cost in ((0, 300), (1, 600), (2, 600))]

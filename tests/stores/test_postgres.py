@@ -257,6 +257,12 @@ def test_a_password_is_in_no_text(tmp_path):
             assert "s3cret" not in text, text
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("on", "on"), ("remote_write", "remote_write")])
+def test_a_commit_is_durable_whatever_the_servers_default_is(database, theirs, ours):
+    with contextlib.closing(connect(Postgres(f"{database}%20-csynchronous_commit%3D{theirs}"))) as connection:
+        assert connection.execute("SHOW synchronous_commit").fetchone() == (ours,)
+
+
 def test_a_connection_that_only_reads_cannot_write(place):
     pgschema.migrate(place)
     with contextlib.closing(connect(place)) as connection, pytest.raises(StoreDown, match="read-only"):
