@@ -95,9 +95,15 @@ class PostgresServer:
             connection.execute(f"CREATE SCHEMA {name}")
         return f"{self.url}?options=-csearch_path%3D{name}"
 
+    def signal(self, number):
+        """To the server and to each of its processes, of which each has a group of its own."""
+        children = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children")
+        for pid in [self.child.pid, *map(int, children.read_text().split())]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self):
-        """SIGKILL, to all of it."""
-        os.killpg(self.child.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.child.wait()
 
     def stop(self):

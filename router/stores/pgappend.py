@@ -155,8 +155,13 @@ class Appender:
         self.prepare(raw, batch)
         try:
             self._transact(raw, batch, replica)
-        except psycopg.errors.UniqueViolation:
+        except psycopg.errors.UniqueViolation:  # some are there already
             raw.execute("ROLLBACK")
+            self._transact(raw, batch, replica, again=True)
+        except psycopg.errors.CheckViolation:  # somebody has taken a part away
+            raw.execute("ROLLBACK")
+            self._months.clear()
+            self.prepare(raw, batch)
             self._transact(raw, batch, replica, again=True)
 
     def _transact(self, raw: Raw, batch: Batch, replica: str, *, again: bool = False) -> None:

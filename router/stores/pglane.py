@@ -18,6 +18,7 @@ from router.stores.pgconnection import Raw, open_raw, told
 from router.stores.place import Postgres
 from router.stores.ports import StoreDown, Unsure
 
+ANSWER_S = 5.0  # nothing is written for so long: whoever waits is told, and nobody need wait until something is
 REST_S = 0.5  # after a connection could not be made, before it is tried again: what comes meanwhile fails at once
 _TRIES = 5
 # Two transactions were in each other's way, or the server has taken this one for lost: it has not happened.
@@ -38,14 +39,16 @@ class Lane:
         most: items of a batch.
         fresh: told of each new connection before anything is written on it, and of the items of which nobody knows
             whether they were written.
+        late: told, in the loop, of items that were written after whoever waited had been told that they may not be.
 
     """
 
     def __init__(
         self, place: Postgres, name: str, write: Callable[[Raw, list[Any]], None], most: int,
-        fresh: Callable[[Raw, list[Any]], None] = lambda _raw, _unsure: None,
+        fresh: Callable[[Raw, list[Any]], None] = lambda _raw, _unsure: None, late: Callable[[list[Any]], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        self._place, self._name, self._write, self._most, self._fresh = place, name, write, most, fresh
+        self._place, self._name, self._write, self._most = place, name, write, most
+        self._fresh, self._late = fresh, late
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,6 +58,9 @@ class Lane:
         self._refused: tuple[float, StoreDown] | None = None  # until when a connection is not tried again, and why
         self._since: float | None = None  # when nothing waited last
         self._waiting = 0
+        self._pending: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stuck = False  # the server does not answer
 
     def start(self) -> None:
         """Connect, and begin to write. Raises `StoreDown`."""
@@ -72,18 +78,43 @@ class Lane:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+        if self._timer is not None:
+            self._timer.cancel()
         self._let_go()
 
     def submit(self, item: Any) -> "asyncio.Future[None]":
         """Done when it is durable; fails with `StoreDown`."""
         if self._loop is None or self._thread is None:
             raise StoreDown("the ledger is not open")
+        if self._stuck:
+            raise StoreDown(self._silent())
         future = self._loop.create_future()
+        self._pending.add(future)
+        if self._timer is None:
+            self._timer = self._loop.call_later(ANSWER_S, self._watch)
         if not self._waiting:
             self._since = time.perf_counter()
         self._waiting += 1
         self._queue.put((item, future))
         return future
+
+    def _watch(self) -> None:
+        """See whether anything has been written meanwhile."""
+        self._timer = None
+        if self._loop is None or self._since is None:
+            return
+        rest = self._since + ANSWER_S - time.perf_counter()
+        if rest > 0:
+            self._timer = self._loop.call_later(rest, self._watch)
+            return
+        self._stuck = True
+        pending, self._pending = self._pending, set()
+        for future in pending:
+            if not future.done():
+                future.set_exception(Unsure(self._silent()))
+
+    def _silent(self) -> str:
+        return f"{self._place} does not answer"
 
     def lag(self, now: float) -> float:
         """Seconds for which something has waited, at most."""
@@ -116,7 +147,11 @@ class Lane:
     def _done(self, batch: list[Waiting], error: Exception | None) -> None:
         self._waiting -= len(batch)
         self._since = time.perf_counter() if self._waiting else None
+        self._stuck = False
+        if error is None and (late := [item for item, future in batch if future.done()]):
+            self._late(late)
         for _, future in batch:
+            self._pending.discard(future)
             if future.done():
                 continue
             if error is None:
@@ -126,6 +161,7 @@ class Lane:
 
     def _apply(self, items: list[Any]) -> Exception | None:
         """Why a batch could not be written; None if it was."""
+        unsure = False
         for tried in range(1, _TRIES + 1):
             kept = self._used
             try:
@@ -134,11 +170,12 @@ class Lane:
                 self._write(raw, items)
             except Exception as error:  # noqa: BLE001 (whatever it is, those who wait are told and the writer goes on)
                 lost = self._after(error, items)
+                unsure |= lost
                 if isinstance(error, _AGAIN) and tried < _TRIES:
                     continue
                 if lost and kept and tried == 1:  # it may have been lost long before
                     continue
-                return Unsure(str(told(self._place, error))) if lost and isinstance(error, psycopg.Error) else error
+                return Unsure(str(told(self._place, error))) if unsure and isinstance(error, psycopg.Error) else error
             return None
         raise AssertionError("unreachable")
 

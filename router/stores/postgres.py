@@ -46,7 +46,7 @@ class PostgresLedger(StoredLedger):
         self._pool = Pool(place)
         self._appender = Appender()
         self._opening: dict[str, asyncio.Future[None]] = {}
-        self._opens = Lane(place, "attempts", self._write_open, _OPENS, self._forget)
+        self._opens = Lane(place, "attempts", self._write_open, _OPENS, self._forget, self._take_back)
         self._closes = Lane(place, "ledger", self._write_closed, _CLOSES, self._begin)
 
     def start(self) -> None:
@@ -74,13 +74,15 @@ class PostgresLedger(StoredLedger):
         future.add_done_callback(lambda _: self._opening.pop(attempt.id, None))
         await asyncio.shield(future)  # it is written whether anybody waits or not
 
-    def _write_open(self, raw: Raw, items: list[Opened | None]) -> None:
+    def _write_open(self, raw: Raw, items: list[Opened | str | None]) -> None:
         opened: dict[str, list[Attempt]] = {}
         for item in items:
-            if item is not None:
+            if isinstance(item, tuple):
                 opened.setdefault(item[1], []).append(item[0])
-        if not opened:
+        if None in items:
             raw.execute("SELECT 1")
+        if back := [item for item in items if isinstance(item, str)]:
+            raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (back,))
         for replica, attempts in opened.items():
             told = [attempt.id for attempt in attempts], [orjson.dumps(attempt) for attempt in attempts]
             if not replica:
@@ -88,12 +90,18 @@ class PostgresLedger(StoredLedger):
             elif raw.execute(_OPEN_AS, (replica, *told)).fetchone() != (1,):
                 raise Buried(f"no replica {replica}")
 
-    def _forget(self, raw: Raw, unsure: list[Opened | None]) -> None:
+    def _forget(self, raw: Raw, unsure: list[Opened | str | None]) -> None:
         """On a new connection: attempts that may have been written down, of which their requests were told that they were
         not. Nobody was called.
         """
-        if ids := [item[0].id for item in unsure if item is not None]:
+        if ids := [item if isinstance(item, str) else item[0].id for item in unsure if item is not None]:
             raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (ids,))
+
+    def _take_back(self, late: list[Opened | str | None]) -> None:
+        """The same of attempts that were written down too late."""
+        for item in late:
+            if isinstance(item, tuple):
+                self._opens.submit(item[0].id).add_done_callback(lambda done: done.exception())
 
     # Closing
 

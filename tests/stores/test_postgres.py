@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import signal
+import time
 from pathlib import Path
 
 import psycopg
@@ -14,7 +16,7 @@ from router.stores import pgappend, pglane, pgschema
 from router.stores.leases import Buried
 from router.stores.ledgerfile import connect, verify
 from router.stores.place import Postgres
-from router.stores.ports import StoreDown
+from router.stores.ports import StoreDown, Unsure
 from router.stores.postgres import PostgresLedger
 from router.stores.spans import differing
 
@@ -123,6 +125,30 @@ async def test_a_connection_that_was_ended_while_nothing_was_written_is_made_aga
         assert [row["id"] for row in await all_rows(ledger)] == ["fb-000001.1", "fb-000002.1"]
 
 
+async def test_a_server_that_falls_silent_is_given_up_and_what_it_wrote_later_is_taken_back(
+    place, raw, postgres, monkeypatch
+):
+    monkeypatch.setattr(pglane, "ANSWER_S", 0.2)
+    async with opened(place) as ledger:
+        await asyncio.gather(ledger.open(attempt(1)), ledger.open(attempt(2)))
+        postgres.signal(signal.SIGSTOP)
+        try:
+            told = await asyncio.gather(ledger.open(attempt(3)), ledger.close(entry(1)), return_exceptions=True)
+            assert [type(one) for one in told] == [Unsure, Unsure]
+            for writes in (ledger.open(attempt(4)), ledger.close(entry(2)), ledger.probe()):  # at once
+                with pytest.raises(StoreDown, match="does not answer"):
+                    await writes
+        finally:
+            postgres.signal(signal.SIGCONT)
+        async with asyncio.timeout(10):
+            while ledger.lag(time.perf_counter()):
+                await asyncio.sleep(0)
+        await ledger.close(entry(2))
+        assert await ledger.open_attempts() == []
+        assert [row["id"] for row in await all_rows(ledger)] == ["fb-000001.1", "fb-000002.1"]
+    assert proven(place)
+
+
 async def test_a_request_that_is_cancelled_while_its_attempt_is_written_leaves_nothing_open(place):
     async with opened(place) as ledger:
         opening = asyncio.create_task(ledger.open(attempt(1)))
@@ -159,6 +185,15 @@ async def test_each_month_has_a_part_of_its_own_and_the_next_is_made_ahead(place
         assert [len(rows) for rows in (await ledger.of_requests(["fb-000001", "fb-000003"])).values()] == [1, 1]
     assert raw.execute("SELECT count(*) FROM ledger_2026_12").fetchone() == (1,)
     assert proven(place)
+
+
+async def test_a_part_that_somebody_has_taken_away_is_made_again(place, raw):
+    async with opened(place) as ledger:
+        await ledger.close(entry(1))
+        raw.execute("ALTER TABLE ledger DETACH PARTITION ledger_2026_11")
+        raw.execute("ALTER TABLE ledger_2026_11 RENAME TO kept_elsewhere")
+        await asyncio.gather(ledger.close(entry(2)), ledger.close(entry(3)))
+        assert [row["id"] for row in await all_rows(ledger)] == ["fb-000002.1", "fb-000003.1"]
 
 
 async def test_many_that_begin_a_month_at_once_make_its_part_once(place, raw):
