@@ -92,7 +92,7 @@ async def front(replicas, tmp_path):
             while True:
                 try:
                     async with session.get(f"http://127.0.0.1:{health}/") as answer:
-                        assert answer.status == 204
+                        assert answer.status == 200
                         break
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.01)

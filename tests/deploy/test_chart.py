@@ -237,7 +237,9 @@ def test_the_configuration_arrives_as_it_was_written_and_fits_the_pod(rendered, 
     text = rendered["ConfigMap"]["data"]["farebox.yaml"]
     assert text == given
     (tmp_path / "farebox.yaml").write_text(text)
-    names = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "x" * 12) | {"FAREBOX_STORE": "sqlite:///any.db"}
+    names = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "x" * 12) | {
+        "FAREBOX_STORE": "postgresql://farebox@db/farebox"
+    }
     server = load(tmp_path / "farebox.yaml", environment=names).settings.server
     assert server.max_body_bytes == 20971520
     assert pod["terminationGracePeriodSeconds"] >= server.notice + 2 * server.drain

@@ -4,6 +4,8 @@ import fnmatch
 import importlib
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,6 +120,20 @@ def test_the_image_holds_no_secret_and_fetches_nothing_unchecked():
     assert not re.search(r"(?i)\b(secret|password|token|api_key)\s*=", DOCKERFILE)
     assert not re.search(r"\b(curl|wget|ADD|apt-get|sudo|chmod 777|latest)\b", DOCKERFILE)
     assert DOCKERFILE.count("\nUSER ") == 1
+
+
+@pytest.mark.parametrize(
+    ("linter", "files"),
+    [("hadolint", ["Dockerfile"]), ("shellcheck", ["postgres/init.sh", "systemd/install"])],
+    ids=["hadolint", "shellcheck"],
+)
+def test_linters_find_nothing_to_complain_of(linter, files):
+    if shutil.which(linter) is None:
+        pytest.skip(f"install {linter}: the text alone is tested")
+    done = subprocess.run(
+        [linter, *(ROOT / "deploy" / file for file in files)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture(scope="module")
