@@ -67,7 +67,8 @@ class Attempts:
     async def _in_order(self, ticket: Ticket, reply: Reply) -> None:
         """The decision's plans, one after the other."""
         services, route = self.services, ticket.decision.route
-        failed, turn = list[Tally](), await self._turn(ticket.decision.plans)
+        failed: list[Tally] = []
+        turn = await self._turn(ticket.decision.plans)
         if not turn.plans:
             raise _nobody_can_be_asked(ticket.decision.plans, services)
         while turn.plans:

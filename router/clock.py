@@ -26,8 +26,7 @@ class SystemClock:
     def now(self) -> int:
         return time.time_ns() // 1000
 
-    def seconds(self) -> float:
-        return time.perf_counter()
+    seconds = staticmethod(time.perf_counter)
 
     def later(self, seconds: float, call: Callable[[], object]) -> Alarm:
         return asyncio.get_running_loop().call_later(seconds, call)

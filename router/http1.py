@@ -7,6 +7,7 @@ socket is not read any more. Waiters may come and go.
 import asyncio
 import zlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import httptools
@@ -123,7 +124,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._exchange is None or self._exchange.status:  # a trailer: the head has been read already
             return
-        key = name.decode("latin-1").lower()
+        key = _header(name)
         told = value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {told}" if key in self._headers else told
 
@@ -284,6 +285,11 @@ class LeanExchange:
         self.fail(Failure(Fault.RESET, "the call was given up"))
         if connection is not None:
             connection.abort()
+
+
+@lru_cache(maxsize=1024)
+def _header(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 _LATE = object()

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from router.core.entry import Entry
 from router.core.usage import KINDS
-from router.distribution import Distribution
+from router.distribution import Distribution, Series
 from router.gauges import Known, Now, counter, fold, gauges, money
 from router.stores.ports import Labels, Total, labels_of
 
@@ -69,6 +69,7 @@ class Metrics(Collector):
         self._duration = Distribution(
             "gen_ai_client_operation_duration_seconds", "Duration of an attempt", gen_ai, SECONDS_BUCKETS
         )
+        self._series: dict[tuple[str, ...], tuple[Series, Series, Series, Series]] = {}  # of `_observe_gen_ai`
         self._first_chunk = Distribution(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
             "Time from the call to the first chunk of the answer",
@@ -110,12 +111,16 @@ class Metrics(Collector):
 
     def _observe_gen_ai(self, entry: Entry) -> None:
         key = (entry.attempt.operation, entry.attempt.vendor, entry.attempt.model)
-        self._tokens.observe(entry.usage.input_total, (*key, "input"))
-        self._tokens.observe(entry.usage.output_total, (*key, "output"))
+        if (series := self._series.get(key)) is None:
+            told = self._tokens.of(*key, "input"), self._tokens.of(*key, "output")
+            series = self._series[key] = (*told, self._duration.of(*key), self._first_chunk.of(*key))
+        read, written, duration, first_chunk = series
+        read.observe(entry.usage.input_total)
+        written.observe(entry.usage.output_total)
         if entry.total_ms is not None:
-            self._duration.observe(entry.total_ms / 1000, key)
+            duration.observe(entry.total_ms / 1000)
         if entry.first_byte_ms is not None:
-            self._first_chunk.observe(entry.first_byte_ms / 1000, key)
+            first_chunk.observe(entry.first_byte_ms / 1000)
 
     def _observe_estimate(self, entry: Entry) -> None:
         """How good the estimate was, where a vendor says what the prompt came to."""

@@ -34,6 +34,8 @@ OPENING_S = 15.0
 KEEP_ALIVE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\r)|(?<=\r\n\r\n))(?::[^\r\n]*(?:\r\n?|\n))+(?:\r\n?|\n)")
 """Events of comments alone. Of what is kept back nobody has waited for them."""
 PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
+_PASSED_WITH_TYPE = ("content-type", *PASSED_HEADERS)
+_REWRITTEN = (Turn, Turned)
 
 
 class ClientLeft(Exception):
@@ -173,7 +175,7 @@ def farebox_headers(tally: Tally) -> dict[str, str]:
 
 def _passed(exchange: Exchange, reader: StreamReader | PlainReader) -> dict[str, str]:
     """Of the vendor's headers what is the client's too: its type only where the bytes are."""
-    names = PASSED_HEADERS if isinstance(reader, Turn | Turned) else ("content-type", *PASSED_HEADERS)
+    names = PASSED_HEADERS if isinstance(reader, _REWRITTEN) else _PASSED_WITH_TYPE
     return {name: value for name in names if (value := exchange.headers.get(name))}
 
 

@@ -69,19 +69,23 @@ class Seat:
 
         """
         self._allow(length or 0, bounds)
-        loop = asyncio.get_running_loop()
-        begun, pieces, size = loop.time(), list[bytes](), 0
-        while True:
-            piece = body.read_nowait()
-            if not piece:
-                if body.at_eof():
-                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                piece = await _more(body, begun + bounds.client_timeout + size / SLOWEST)
-            size += len(piece)
-            self._allow(size, bounds)
-            self.body_bytes += len(piece)
-            self.room.body_bytes += len(piece)
+        pieces = [body.read_nowait()]
+        size = self._count(len(pieces[0]), 0, bounds)
+        if body.at_eof():  # all of it came with its head: the usual case
+            return pieces[0]
+        begun = asyncio.get_running_loop().time()
+        while not body.at_eof():
+            piece = body.read_nowait() or await _more(body, begun + bounds.client_timeout + size / SLOWEST)
+            size = self._count(len(piece), size, bounds)
             pieces.append(piece)
+        return b"".join(pieces)
+
+    def _count(self, more: int, before: int, bounds: Bounds) -> int:
+        """The size of a body with another piece, which is here from now on."""
+        self._allow(before + more, bounds)
+        self.body_bytes += more
+        self.room.body_bytes += more
+        return before + more
 
     def _allow(self, size: int, bounds: Bounds) -> None:
         if size > bounds.max_body_bytes:

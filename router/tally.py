@@ -178,7 +178,9 @@ def needs_of(ticket: Ticket, plan: Plan, states: Sequence[BudgetState], cap: int
 
 def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: int, *, free: bool = False) -> Attempt:
     """The attempt as it is written down; `free` if a quota covers all of it, so that nothing is held."""
-    plan, bound = terms.plan, terms.bound(free=free)
+    plan = terms.plan
+    usage = plan.bound_usage()
+    bound = terms.bound(usage, free=free)
     return Attempt(
         id=attempt_id,
         request_id=ticket.id,
@@ -198,7 +200,7 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
         held_flagship=bound.flagship,
         held_fixed=bound.fixed,
         holds=bound.accounts,
-        bound=plan.bound_usage(),
+        bound=usage,
         reason=ticket.decision.reason,
         tags=ticket.chat.wishes.tags,
         operation=OPERATIONS[ticket.chat.endpoint],

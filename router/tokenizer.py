@@ -110,7 +110,7 @@ class Tokenizer:
         return sum(len(encode(piece)) for piece in pieces(text, PIECE))
 
     def _count_all(self, names: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
-        return {name: sum(self.count(name, text) for text in texts) for name in names}
+        return {name: sum([self.count(name, text) for text in texts]) for name in names}
 
     async def measure(self, prompt: Prompt, names: Iterable[str]) -> Measure:
         """The prompt's text tokens in each encoding. Long prompts are counted off the event loop."""

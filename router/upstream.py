@@ -61,7 +61,8 @@ async def read_whole(exchange: Exchange, idle_s: float) -> bytes:
     work, are not taken for progress. Raises `AttemptFailed`.
     """
     loop = asyncio.get_running_loop()
-    pieces, size, since = list[bytes](), 0, loop.time()
+    pieces: list[bytes] = []
+    size, since = 0, loop.time()
     while piece := await exchange.chunk():
         size += len(piece)
         if size > MAX_REPLY:

@@ -8,6 +8,7 @@ comes again in time, by which it is decided whether Anthropic's cache breakpoint
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from router.clock import Clock
@@ -192,6 +193,7 @@ def _needs_marks(model: Model) -> bool:
     return model.access.vendor.dialect == "anthropic"
 
 
+@lru_cache(maxsize=4096)
 def _has_discount(model: Model) -> bool:
     return any(rates.cache_read is not None for price in model.timeline.prices for rates in price.rates)
 

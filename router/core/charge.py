@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from router.core.conditions import special
 from router.core.currency import between
 from router.core.entry import Charges
 from router.core.errors import OverBudget
 from router.core.limits import BudgetState, moment
-from router.core.money import PICO_PER_NANO, Rate, nano_from_pico, show
+from router.core.money import ONE, PICO_PER_NANO, Rate, nano_from_pico, show
 from router.core.plan import Plan, shrunk
 from router.core.prices import Facts, Price, Unpriced, charge_pico_with_free
 from router.core.usage import Usage
@@ -98,9 +99,11 @@ class Terms:
         """The charge at the dearest rates that the price has, for a usage that none of its conditions covers."""
         return self._in_all(self.plan.price.dearest_pico(usage), (None, None))
 
-    def bound(self, *, free: bool = False) -> Charge:
-        """The most that the attempt can cost: what is set aside; nothing if all of it is free."""
-        usage = self.plan.bound_usage()
+    def bound(self, usage: Usage | None = None, *, free: bool = False) -> Charge:
+        """The most that the attempt can cost: what is set aside; nothing if all of it is free. `usage` is the plan's bound, for
+        who has it already.
+        """
+        usage = self.plan.bound_usage() if usage is None else usage
         facts, _ = self._facts(usage, None, None)
         return self._in_all(0 if free else self.plan.bound_pico, self._at_others(usage, facts, facts))
 
@@ -108,6 +111,8 @@ class Terms:
         """What a price may depend on, by when the request began and by when its answer was complete."""
         plan = self.plan
         tier = plan.facts.service_tier if service_tier is None else service_tier
+        if tier is not None and special(tier) is None:
+            tier = None  # the ordinary one, by one of its names
         began = Facts(plan.facts.at, usage.input_total, usage.output_total, plan.facts.thinking, tier)
         if ended_at is None:
             return began, began
@@ -115,16 +120,15 @@ class Terms:
 
     def _in_all(self, pico: int, others: tuple[int | None, int | None]) -> Charge:
         currency = self.plan.price.currency
-        cost = nano_from_pico(pico, self.rates[currency])
+        vendor, rate = nano_from_pico(pico), self.rates[currency]
+        cost = vendor if rate is ONE else nano_from_pico(pico, rate)
+        accounts = []
+        for account, start, own in self.accounts:
+            nano = vendor if own == currency else nano_from_pico(pico, between(self.rates, currency, own))
+            accounts.append((account, start, nano))
+        flagship, fixed = others
         return Charge(
-            vendor=nano_from_pico(pico),
-            cost=cost,
-            flagship=cost if others[0] is None else others[0],
-            fixed=cost if others[1] is None else others[1],
-            accounts=tuple(
-                (account, start, nano_from_pico(pico, between(self.rates, currency, own)))
-                for account, start, own in self.accounts
-            ),
+            vendor, cost, cost if flagship is None else flagship, cost if fixed is None else fixed, tuple(accounts)
         )
 
     def _at_others(
@@ -143,7 +147,7 @@ class Terms:
         if price is None:
             return None
         facts = ended if price.evaluated == "completion" else began
-        if not price.has(facts.tier):
+        if facts.service_tier is not None and not price.has(facts.tier):
             facts = replace(facts, service_tier=None)
         try:
             return nano_from_pico(price.cost_pico(usage, facts), self.rates[price.currency])

@@ -69,15 +69,21 @@ def loads_reply(data: bytes) -> Any:
 
 
 _decoder = json.JSONDecoder()
+_COLON = ord(":")
 
 
-def span_of(data: bytes, name: str) -> tuple[int, int] | None:
-    """Where the braces of the object called `name` at the top level of a JSON object are: (start, end), or None.
+def span_of(data: bytes, name: str, value: Any = None) -> tuple[int, int] | None:
+    """Where the braces of the object called `name` at the top level of a JSON object are: (start, end), or None. `value` is
+    what the object holds, if that is known: one that is written as we would write it is found without being read.
 
     Lets one object be changed inside a body without serialising the rest again.
     """
     key = b'"' + name.encode() + b'"'
     at = data.find(key)
+    if value and at >= 0 and data.find(key, at + 1) < 0:
+        start, written = at + len(key) + 1, _written(value)
+        if written and data.startswith(written, start) and data[start - 1] == _COLON:
+            return start, start + len(written)
     if at >= 0 and data.find(key, at + 1) >= 0:  # nested objects may have the name too: walk the top level
         at = _top_level(data, name)
     start = data.find(b"{", at)
@@ -85,6 +91,13 @@ def span_of(data: bytes, name: str) -> tuple[int, int] | None:
         return None
     end = _end_of_value(data, start)
     return None if end is None else (start, end)
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # nested too deep, a long number: it is read where it stands
+        return b""
 
 
 def _end_of_value(data: bytes, start: int) -> int | None:

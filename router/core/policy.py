@@ -6,6 +6,8 @@ asks nobody: price, estimate and habits are arguments, so a decision can be repl
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import attrgetter
 
 from router.core.catalog import Caller, Candidate, ChatRequest, Model, Route, Tier
 from router.core.errors import ContextTooLong, InvalidRequest, NotAllowed, OverBudget
@@ -38,6 +40,8 @@ class Judged:
     reason: str
     predicted: Mapping[str, float]  # model → probability that its answer is acceptable
 
+
+_expected_nano = attrgetter("expected_nano")
 
 Judge = Callable[[Mapping[str, int]], Judged]
 """Judges one request, told what each model that could serve it is expected to cost, in nano-units."""
@@ -94,6 +98,7 @@ def decide(
     need = need_of(chat, route, caller)
     verdicts: list[Verdict] = []
     able: list[Plan] = []
+    unwell: set[int] = set()
     for candidate in considered:
         plan: Plan | None = None
         lost = candidate.lost
@@ -101,14 +106,16 @@ def decide(
             lost = soft
         if not lost:
             plan, lost = plan_of(chat, route, candidate.model, measure, market)
-        verdicts.append(Verdict(candidate.model, lost, plan, None if lost else market.unwell(candidate.model)))
+        ill = None
         if plan is not None and not lost:
             able.append(plan)
+            if (ill := market.unwell(candidate.model)) is not None:
+                unwell.add(id(candidate.model))
+        verdicts.append(Verdict(candidate.model, lost, plan, ill))
     if not able:
         raise _nobody(route, verdicts, soft)
-    able.sort(key=lambda plan: plan.expected_nano)
-    main = {id(model) for model in route.models}
-    own = [plan for plan in able if id(plan.model) in main]
+    able.sort(key=_expected_nano)
+    own = _own(route, able)
     judged = judge({plan.model.name: plan.expected_nano for plan in own}) if judge is not None and need else None
     if judged is None:
         fit = [plan for plan in own if _meets(plan.model, need)]
@@ -121,21 +128,27 @@ def decide(
     if chosen and chosen[0].warm_nano and min(chosen, key=cold) is not chosen[0]:
         reason = f"{reason}; the beginning of the prompt is in the cache of {chosen[0].model.name}"
     plans = (*chosen, *spare)
-    if unwell := {id(verdict.model) for verdict in verdicts if verdict.unwell is not None}:
+    if unwell:
         first = plans[0].model
         plans = tuple(sorted(plans, key=lambda plan: id(plan.model) in unwell))
-        if plans[0].model is not first:
-            reason = f"{reason}; passing over {first.name}, which is unwell"
-    tried = {id(plan.model) for plan in plans}
-    verdicts = [
-        verdict if verdict.lost or id(verdict.model) in tried else _too_plain(verdict, need, judged)
-        for verdict in verdicts
-    ]
+        reason += f"; passing over {first.name}, which is unwell" if plans[0].model is not first else ""
+    below: tuple[Plan, ...] = ()
+    if len(plans) < len(able):  # some could serve it and are not good enough
+        tried = {id(plan.model) for plan in plans}
+        verdicts = [one if one.lost or id(one.model) in tried else _too_plain(one, need, judged) for one in verdicts]
+        below = tuple(plan for plan in own if id(plan.model) not in tried and id(plan.model) not in unwell)
     flagship, fixed = _measures(route, market, need)
-    below = tuple(plan for plan in own if id(plan.model) not in tried and id(plan.model) not in unwell)
     return Decision(
         route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed, judged, below
     )
+
+
+def _own(route: Route, able: list[Plan]) -> list[Plan]:
+    """Those by the route's own models, not by its fallback's."""
+    if not route.fallback:
+        return able
+    main = {id(model) for model in route.models}
+    return [plan for plan in able if id(plan.model) in main]
 
 
 def need_of(chat: ChatRequest, route: Route, caller: Caller) -> float | None:
@@ -155,11 +168,12 @@ def _meets(model: Model, need: float | None) -> bool:
 
 
 def _why(route: Route, fit: list[Plan], need: float | None) -> str:
-    if route.pinned:
-        return "named"
-    if need:
-        return f"cheapest of {len(fit)} that meet {need:g}"
-    return f"cheapest of {len(fit)}"
+    return "named" if route.pinned else _cheapest_of(len(fit), need)
+
+
+@lru_cache(maxsize=1024)
+def _cheapest_of(count: int, need: float | None) -> str:
+    return f"cheapest of {count} that meet {need:g}" if need else f"cheapest of {count}"
 
 
 def _unmet(route: Route, able: list[Plan], need: float | None) -> tuple[list[Plan], str]:

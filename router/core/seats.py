@@ -164,4 +164,4 @@ def _bucket(told: Allowance | None, now: float) -> Bucket | None:
     remaining = max(0.0, told.remaining)
     # Not told when: these limits are per minute.
     rate = told.limit / 60 if told.reset_s is None else (told.limit - remaining) / max(told.reset_s, 0.001)
-    return Bucket(told.limit, rate, remaining, now)
+    return Bucket(told.limit, rate, remaining, now) if rate > 0 else None  # so small that it rounds to nothing

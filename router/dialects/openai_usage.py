@@ -130,7 +130,7 @@ def with_cost(raw: bytes, reply: Mapping[str, Any], usage: Mapping[str, Any], me
     The object is patched in place, so that every other byte stays as the vendor sent it; a usage that stood elsewhere
     is shown at its usual place too.
     """
-    found = jsonio.span_of(raw, "usage") if reply.get("usage") is usage else None
+    found = jsonio.span_of(raw, "usage", usage) if reply.get("usage") is usage else None
     if found is not None and usage and "cost" not in usage:
         head = raw[: found[1] - 1].rstrip()
         return head + b"," + members + raw[len(head) :]

@@ -9,13 +9,15 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from router.core.entry import Attempt, Entry
-from router.core.usage import Usage
+from router.core.usage import LEAVES, Usage
 from router.stores.ports import StoreDown
 
 ROOM = 32 * 2**20  # bytes: some ten thousand attempts of 3 kB each, with their entries
@@ -126,9 +128,22 @@ def entry_of(told: dict[str, Any]) -> Entry:
     return Entry(**told | {"attempt": attempt, "usage": usage, "charges": _tuples(told["charges"])})
 
 
-def attempt_of(told: dict[str, Any]) -> Attempt:
-    """An attempt from its JSON."""
+def attempt_of(told: dict[str, Any] | list[Any]) -> Attempt:
+    """An attempt from its JSON, or from its short form."""
+    if isinstance(told, list):
+        bound, *values = told
+        told = {**dict(zip(_NAMES, values, strict=False)), "bound": dict(zip(LEAVES, bound, strict=False))}
     return Attempt(**told | {"bound": Usage(**told["bound"]), "holds": _tuples(told["holds"])})
+
+
+# Fields are only ever added at the end, so that a form without the last ones is whole.
+_NAMES = tuple(field.name for field in fields(Attempt) if field.name != "bound")
+_values, _leaves = attrgetter(*_NAMES), attrgetter(*LEAVES)
+
+
+def short(attempt: Attempt) -> bytes:
+    """An attempt as JSON without names: a third as long, and written in a third of the time."""
+    return orjson.dumps((_leaves(attempt.bound), *_values(attempt)))
 
 
 def _tuples(told: Iterable[Iterable[Any]]) -> tuple[Any, ...]:

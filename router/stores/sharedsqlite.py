@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +20,15 @@ import orjson
 
 from router.core.entry import Attempt, Entry, abandoned
 from router.core.lease import GRACE_S, MICROS, Account
-from router.stores.journal import attempt_of
+from router.stores.journal import attempt_of, short
 from router.stores.leases import Buried
 from router.stores.ledgerfile import GENESIS, connect_file, last_row, migrate
 from router.stores.ports import StoreDown
-from router.stores.sqlite import SqliteLedger
+from router.stores.sqlite import SqliteLedger, each
 from router.stores.sqlleases import SQLITE, SqlLeases
 
 PATIENCE_S = 20.0  # for the process that is first, and closes what others have left open
+_OPEN = "INSERT OR IGNORE INTO attempts (id, body, replica) VALUES {}"
 _SETTLED = "UPDATE leases SET settled = settled + ? WHERE account = ? AND start = ? AND replica = ?"
 _ORPHANS = "SELECT body FROM attempts WHERE replica NOT IN (SELECT id FROM replicas) ORDER BY id"
 
@@ -161,10 +162,9 @@ class SharedSqliteLedger(SqliteLedger):
         for name in {replica for _, replica in opened if replica}:
             if connection.execute("SELECT 1 FROM replicas WHERE id = ?", (name,)).fetchone() is None:
                 raise Buried(f"no replica {name}")
-        rows = [(attempt.id, orjson.dumps(attempt), replica) for attempt, replica in opened]
-        connection.executemany("INSERT OR IGNORE INTO attempts (id, body, replica) VALUES (?, ?, ?)", rows)
+        each(connection, _OPEN, [(attempt.id, short(attempt), replica) for attempt, replica in opened])
 
-    def _append(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> dict[Account, int]:
+    def _append(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> dict[Account, int]:
         spend = super()._append(connection, entries)
         if self.replica:
             paid = [(nano, *key, self.replica) for key, nano in spend.items() if nano]

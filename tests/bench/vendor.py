@@ -3,6 +3,9 @@
 Paths, all of them POST with any body:
     /plain/v1/chat/completions   an answer at once
     /burst/v1/chat/completions   a stream of 200 chunks back to back, then usage and [DONE]
+    /calm/v1/chat/completions    a stream of 20 chunks, 10 ms apart
+    /late/v1/chat/completions    an answer after 100 ms
+    /ill/v1/chat/completions     status 500
 """
 
 import json
@@ -55,11 +58,12 @@ def _echo(text: str) -> str:
     return f'echo -n "{quoted}";'
 
 
-def _burst() -> str:
+def _stream(chunks: int, gap_s: float = 0.0) -> str:
     out = [_chunk({"role": "assistant", "content": ""})]
-    out += [_chunk({"content": f" word{i}"}) for i in range(CHUNKS)]
+    out += [_chunk({"content": f" word{i}"}) for i in range(chunks)]
     out += [_chunk({}, "stop"), _chunk({}, usage=USAGE), "data: [DONE]\n\n"]
-    return " ".join(f"{_echo(event)} echo_flush;" for event in out)
+    wait = f"echo_sleep {gap_s}; " if gap_s else ""
+    return " ".join(f"{wait}{_echo(event)} echo_flush;" for event in out)
 
 
 def configuration(folder: Path, port: int) -> Path:
@@ -81,7 +85,10 @@ http {{
     listen 127.0.0.1:{port} backlog=4096;
     location = /health/ready {{ return 200 'ok'; }}
     location = /plain/{path} {{ return 200 '{answer}'; }}
-    location = /burst/{path} {{ default_type text/event-stream; {_burst()} }}
+    location = /burst/{path} {{ default_type text/event-stream; {_stream(CHUNKS)} }}
+    location = /calm/{path} {{ default_type text/event-stream; {_stream(20, 0.01)} }}
+    location = /late/{path} {{ echo_sleep 0.1; {_echo(answer)} }}
+    location = /ill/{path} {{ return 500 '{_compact({"error": {"message": "ill", "type": "server_error"}})}'; }}
   }}
 }}
 """)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -13,6 +14,7 @@ from sqlite_rows import AT, all_rows, attempt, entry, opened
 from router.core.limits import micros, moment
 from router.core.usage import INPUTS, KINDS, LEAVES, OUTPUTS, Usage
 from router.stores.hours import HOUR
+from router.stores.journal import attempt_of, short
 from router.stores.ledgerfile import connect, migrate, rows, verify
 from router.stores.outbox import Outbox
 from router.stores.ports import SUMS, FreeSpan, StoredKey, StoreDown, Total, labels_of
@@ -43,6 +45,20 @@ async def test_a_row_that_is_closed_twice_is_there_once_and_counted_once(place):
         assert len(await all_rows(ledger)) == 1
         (total,) = await ledger.totals()
         assert (total.attempts, total.cost) == (1, 300)
+
+
+async def test_rows_of_attempts_that_are_over_wait_for_each_other_while_others_begin_and_none_is_lost(place):
+    async with opened(place) as ledger:
+        for first in range(0, 200, 40):
+            numbers = range(first, first + 40)
+            await asyncio.gather(*(ledger.open(attempt(number)) for number in numbers))
+            ends = [asyncio.ensure_future(ledger.close(entry(number))) for number in numbers]
+            await asyncio.gather(*(ledger.open(attempt(1000 + number)) for number in numbers))
+            await asyncio.gather(*ends)
+        assert sorted(row["id"] for row in await all_rows(ledger)) == [f"fb-{number:06d}.1" for number in range(200)]
+        assert len(await ledger.open_attempts()) == 200
+        (total,) = await ledger.totals()
+        assert total.attempts == 200
 
 
 async def test_an_attempt_that_a_dead_process_left_open_is_charged_at_its_hold(place):
@@ -198,6 +214,13 @@ async def test_rows_are_paged_in_the_order_in_which_they_were_closed(place):
     assert [row_id for _, row_id in first] + rest == ["fb-000003.1", "fb-000001.1", "fb-000002.1"]
     with contextlib.closing(connect(place)) as connection:
         assert len(list(rows(connection))) == 3
+
+
+def test_an_attempt_is_written_in_few_bytes_and_read_whole_also_without_fields_of_a_later_version():
+    one = attempt(holds=(("search|day|UTC|USD", AT, 500),), tags={"feature": "chat"}, propensity=0.5)
+    assert attempt_of(orjson.loads(short(one))) == one
+    assert attempt_of(orjson.loads(orjson.dumps(one))) == one
+    assert attempt_of(orjson.loads(short(one))[:-3]) == replace(one, prompt_high=None, propensity=None, held_fixed=None)
 
 
 def test_an_attempt_is_stored_whole():
