@@ -324,6 +324,10 @@ def test_helm_lints_the_chart(shape):
         (["image.digest=sha256:DIGEST"], "/image/digest"),
         (["postgresql.existingSecret=s"], "FAREBOX_STORE"),
         (
+            ["postgresql.existingSecret=s", "config=store: ${FAREBOX_STORE}\nserver: {on_store_failure: serve}"],
+            "journal",
+        ),
+        (
             ["postgresql.existingSecret=s", "redis.existingSecret=s", "config=store: ${FAREBOX_STORE}"],
             "FAREBOX_ACCOUNTS",
         ),
