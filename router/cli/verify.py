@@ -13,6 +13,7 @@ from router.core.checkpoint import BadCheckpoint, Checkpoint, parse
 from router.stores.ledgerfile import counted, last_row, totals, verify
 from router.stores.place import Connection
 from router.stores.ports import TOTAL_FIELDS
+from router.stores.schema import VERSION
 from router.stores.spans import differing
 
 
@@ -34,6 +35,10 @@ def check(config: Path | None, kept: Path | None) -> None:
         connection.execute("BEGIN")  # one view of the ledger, whatever the server writes meanwhile
         good, bad, problem = examine(connection, checkpoints)
         last = last_row(connection)
+        if problem and _is_newer(connection):
+            problem += (
+                " But its schema is of a newer Farebox, which knows columns that this one does not: ask that one."
+            )
     if problem:
         no(f"{good} of {good + bad} rows are as they were written. {problem}")
     proven = max((found.seq for found in checkpoints), default=None)
@@ -65,6 +70,15 @@ def examine(connection: Connection, checkpoints: list[Checkpoint]) -> tuple[int,
     if not problem and (kind := differing(connection)):
         problem = f"The chain is whole, but its rows do not add up to the sums that are kept per {kind}."
     return good, bad, problem
+
+
+def _is_newer(connection: Connection) -> bool:
+    """Whether a newer Farebox has changed the schema: rows may have columns that this one does not hash."""
+    if isinstance(connection, sqlite3.Connection):
+        return bool(connection.execute("PRAGMA user_version").fetchone()[0] > VERSION)
+    from router.stores.pgschema import STEPS  # noqa: PLC0415 (its driver need not be installed)
+
+    return bool(connection.execute("SELECT version FROM schema_version").fetchone()[0] > len(STEPS))
 
 
 def _checkpoints(config: Path | None, kept: Path | None) -> list[Checkpoint]:

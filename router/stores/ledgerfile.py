@@ -1,4 +1,6 @@
-"""The ledger's file: how it is opened, brought up to date, read and proved. The writer is in `sqlite`."""
+"""The ledger, whichever database it is in: how it is opened, brought up to date, read and proved. Writers are in `sqlite` and
+`postgres`.
+"""
 
 import contextlib
 import hashlib
@@ -20,7 +22,8 @@ from router.stores import spans
 from router.stores.journal import attempt_of
 from router.stores.place import Connection, Place
 from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
-from router.stores.schema import ALWAYS_HASHED, COLUMNS, STEPS, VERSION
+from router.stores.schema import ALWAYS_HASHED, COLUMNS
+from router.stores.sqlitefile import connect_file, migrate_file
 
 GENESIS = bytes(32)  # what the first row's hash follows
 
@@ -34,43 +37,10 @@ def connect(place: Place, *, write: bool = False) -> Connection:
     return pgconnection.connect(place, write=write)
 
 
-def connect_file(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """The same to a file."""
-    try:
-        return _writer(path) if write else _reader(path)
-    except (sqlite3.Error, OSError) as error:
-        raise StoreDown(f"{path}: {error}") from None
-
-
-def _reader(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, check_same_thread=False)
-    return _prepared(connection, "PRAGMA cache_size=-8000")
-
-
-def _writer(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not path.exists()
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    if fresh:
-        path.chmod(0o600)
-    # FULL: what a commit promised survives the loss of power too
-    return _prepared(connection, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA cache_size=-8000")
-
-
-def _prepared(connection: sqlite3.Connection, *pragmas: str) -> sqlite3.Connection:
-    try:
-        for pragma in pragmas:
-            connection.execute(pragma)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def migrate(place: Place) -> tuple[int, int]:
     """Bring the store to this version's schema: (version before, version now). Raises `StoreDown`."""
     if isinstance(place, Path):
-        return _migrate_file(place)
+        return migrate_file(place)
     from router.stores import pgschema  # noqa: PLC0415 (its driver need not be installed)
 
     return pgschema.migrate(place)
@@ -83,19 +53,6 @@ def exists(place: Place) -> bool:
     from router.stores import pgschema  # noqa: PLC0415 (its driver need not be installed)
 
     return pgschema.exists(place)
-
-
-def _migrate_file(path: Path) -> tuple[int, int]:
-    with contextlib.closing(connect_file(path, write=True)) as connection:
-        before: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if before > VERSION:
-            raise StoreDown(f"{path} was written by a newer Farebox (schema {before}, this one knows {VERSION})")
-        try:
-            for number, step in enumerate(STEPS[before:], before + 1):
-                connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version={number}; COMMIT;")
-        except sqlite3.Error as error:
-            raise StoreDown(f"{path}: migration {number} failed: {error}") from None
-    return before, VERSION
 
 
 def chain(last: bytes, values: Sequence[Any]) -> bytes:

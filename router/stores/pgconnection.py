@@ -23,7 +23,9 @@ _DEFAULTS: dict[str, Any] = {
     "keepalives_interval": 5, "keepalives_count": 3,
 }  # fmt: skip
 NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"  # the server's, in microseconds
-STUCK_MS = 10_000  # a transaction that is left alone for so long is ended by the server: others may wait for it
+# A transaction that is left alone for so long, as by a process that was stopped, is ended by the server: others may wait for it,
+# and must not take the server for dead.
+STUCK_MS = 3000
 # What was promised to be written is, whatever the server's default; where it waits for others too it goes on to.
 _BEGUN = f"""SELECT set_config('idle_in_transaction_session_timeout', '{STUCK_MS}', false),
     CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END"""

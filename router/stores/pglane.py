@@ -39,16 +39,17 @@ class Lane:
         most: items of a batch.
         fresh: told of each new connection before anything is written on it, and of the items of which nobody knows
             whether they were written.
-        late: told, in the loop, of items that were written after whoever waited had been told that they may not be.
+        done: told, in the loop, of the items of each batch, written or not; and of those that were written after whoever
+            waited had been told that they may not be.
 
     """
 
     def __init__(
         self, place: Postgres, name: str, write: Callable[[Raw, list[Any]], None], most: int,
-        fresh: Callable[[Raw, list[Any]], None] = lambda _raw, _unsure: None, late: Callable[[list[Any]], None] = lambda _: None,
+        fresh: Callable[[Raw, list[Any]], None] = lambda _raw, _unsure: None, done: Callable[[list[Any], list[Any]], None] = lambda _items, _late: None,
     ) -> None:  # fmt: skip
         self._place, self._name, self._write, self._most = place, name, write, most
-        self._fresh, self._late = fresh, late
+        self._fresh, self._tell = fresh, done
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -148,16 +149,17 @@ class Lane:
         self._waiting -= len(batch)
         self._since = time.perf_counter() if self._waiting else None
         self._stuck = False
-        if error is None and (late := [item for item, future in batch if future.done()]):
-            self._late(late)
-        for _, future in batch:
+        late = []
+        for item, future in batch:
             self._pending.discard(future)
             if future.done():
-                continue
-            if error is None:
+                if error is None and not future.cancelled():
+                    late.append(item)
+            elif error is None:
                 future.set_result(None)
             else:
                 future.set_exception(error if isinstance(error, StoreDown) else StoreDown(str(error)))
+        self._tell([item for item, _ in batch], late)
 
     def _apply(self, items: list[Any]) -> Exception | None:
         """Why a batch could not be written; None if it was."""

@@ -45,8 +45,8 @@ class PostgresLedger(StoredLedger):
         self.shared = True
         self._pool = Pool(place)
         self._appender = Appender()
-        self._opening: dict[str, asyncio.Future[None]] = {}
-        self._opens = Lane(place, "attempts", self._write_open, _OPENS, self._forget, self._take_back)
+        self._opening: dict[str, asyncio.Future[None] | None] = {}  # until it is over, and who waits for that
+        self._opens = Lane(place, "attempts", self._write_open, _OPENS, self._forget, self._opened)
         self._closes = Lane(place, "ledger", self._write_closed, _CLOSES, self._begin)
 
     def start(self) -> None:
@@ -70,9 +70,8 @@ class PostgresLedger(StoredLedger):
     async def open(self, attempt: Attempt) -> None:
         """Raises `Buried` where this replica was taken for dead: then what it held for the attempt is charged to nobody."""
         future = self._opens.submit((attempt, self.replica))
-        self._opening[attempt.id] = future
-        future.add_done_callback(lambda _: self._opening.pop(attempt.id, None))
-        await asyncio.shield(future)  # it is written whether anybody waits or not
+        self._opening[attempt.id] = None
+        await future
 
     def _write_open(self, raw: Raw, items: list[Opened | str | None]) -> None:
         opened: dict[str, list[Attempt]] = {}
@@ -97,8 +96,13 @@ class PostgresLedger(StoredLedger):
         if ids := [item if isinstance(item, str) else item[0].id for item in unsure if item is not None]:
             raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (ids,))
 
-    def _take_back(self, late: list[Opened | str | None]) -> None:
-        """The same of attempts that were written down too late."""
+    def _opened(self, items: list[Opened | str | None], late: list[Opened | str | None]) -> None:
+        """What was written down too late is taken back."""
+        for item in items:
+            if isinstance(item, tuple):
+                waiter = self._opening.pop(item[0].id, None)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(None)
         for item in late:
             if isinstance(item, tuple):
                 self._opens.submit(item[0].id).add_done_callback(lambda done: done.exception())
@@ -106,8 +110,10 @@ class PostgresLedger(StoredLedger):
     # Closing
 
     async def close(self, entry: Entry) -> None:
-        if (opening := self._opening.get(entry.attempt.id)) is not None:
-            await asyncio.wait([opening])  # its request was cancelled meanwhile
+        name = entry.attempt.id
+        if name in self._opening:  # its request was cancelled meanwhile, or was told that nobody knows
+            waiter = self._opening[name] = self._opening[name] or asyncio.get_running_loop().create_future()
+            await asyncio.shield(waiter)
         await self._closes.submit(entry)
 
     def _begin(self, _raw: Raw, _unsure: list[Any]) -> None:

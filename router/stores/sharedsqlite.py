@@ -22,9 +22,10 @@ from router.core.entry import Attempt, Entry, abandoned
 from router.core.lease import GRACE_S, MICROS, Account
 from router.stores.journal import attempt_of, short
 from router.stores.leases import Buried
-from router.stores.ledgerfile import GENESIS, connect_file, last_row, migrate
+from router.stores.ledgerfile import GENESIS, last_row, migrate
 from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger, each
+from router.stores.sqlitefile import connect_file
 from router.stores.sqlleases import SQLITE, SqlLeases
 
 PATIENCE_S = 20.0  # for the process that is first, and closes what others have left open

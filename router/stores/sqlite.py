@@ -23,11 +23,12 @@ from typing import Any, TypeVar
 from router.core.entry import Attempt, Entry
 from router.core.lease import Account
 from router.stores.journal import short
-from router.stores.ledgerfile import GENESIS, chain, connect_file, last_row, migrate, open_attempts, values_of
+from router.stores.ledgerfile import GENESIS, chain, last_row, migrate, open_attempts, values_of
 from router.stores.place import Connection
 from router.stores.ports import SUMS, Labels, StoreDown, Total, labels_of
 from router.stores.reading import StoredLedger
 from router.stores.schema import COLUMNS, VERSION
+from router.stores.sqlitefile import connect_file
 
 T = TypeVar("T")
 _OPEN = "INSERT OR IGNORE INTO attempts (id, body) VALUES {}"

@@ -63,6 +63,37 @@ def test_unknown_keys_are_problems_each_with_its_line_and_key(check):
     ]
 
 
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("mysql://user:very-secret@host/db", "a store is sqlite:///"),
+        ("sqlite:///", "a store is sqlite:///"),
+        ("postgresql://", "a PostgreSQL store is postgresql://user@host/database"),
+        ("postgresql://user:very-secret@host /db", "a PostgreSQL store is"),
+        ("postgresql://user:very-secret@[host/db", "a PostgreSQL store is"),
+    ],
+)
+def test_a_store_that_is_none_is_a_problem_that_shows_no_password(check, store, told):
+    ((line, key, message),) = check(written().replace("sqlite:///farebox.db", f'"{store}"'))
+    assert (line, key) == (1, "store")
+    assert told in message
+
+
+def test_a_driver_that_is_not_installed_is_a_problem_that_says_what_to_install(check, monkeypatch):
+    monkeypatch.setattr("router.settings.find_spec", lambda _: None)
+    ((_, key, message),) = check(written().replace("sqlite:///farebox.db", "postgresql://user@host/db"))
+    assert key == "store"
+    assert "pip install 'farebox[postgres]'" in message
+
+
+@pytest.mark.parametrize(
+    "store", ["postgresql://u:very-secret@h/db", "postgres://h1,h2:5433/db?user=u&password=very-secret"]
+)
+def test_a_database_is_a_store_under_either_name(run, config, store):
+    config.write_text(written().replace("sqlite:///farebox.db", f'"{store}"'))
+    assert "is right" in run("check", config).stdout
+
+
 def test_what_does_not_fit_together_is_found_all_at_once(check):
     found = check(
         written(

@@ -136,6 +136,15 @@ def test_verify_finds_what_was_changed_or_removed(run, ledger, tamper, statement
     assert told in run("ledger", "verify", code=1).stderr
 
 
+@both
+def test_verify_says_that_a_newer_schema_may_have_columns_that_it_does_not_know(run, ledger, tamper, kind):
+    ledger()
+    tamper("UPDATE schema_version SET version = 99" if kind == "postgres" else "PRAGMA user_version = 99")
+    assert run("ledger", "verify").stdout.startswith("all 5 rows")
+    tamper("UPDATE ledger SET fixed_cost = 7 WHERE seq = 3")
+    assert "schema is of a newer Farebox" in run("ledger", "verify", code=1).stderr
+
+
 def test_verify_finds_an_inserted_row(run, ledger, tamper):
     ledger()
     names = ", ".join(COLUMNS)

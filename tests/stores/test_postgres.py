@@ -12,7 +12,7 @@ from fakes import budget
 from sqlite_rows import AT, all_rows, attempt, entry, opened
 
 from router.core.limits import micros, moment
-from router.stores import pgappend, pglane, pgschema
+from router.stores import pgappend, pgconnection, pglane, pgschema
 from router.stores.leases import Buried
 from router.stores.ledgerfile import connect, verify
 from router.stores.place import Postgres
@@ -147,6 +147,18 @@ async def test_a_server_that_falls_silent_is_given_up_and_what_it_wrote_later_is
         assert await ledger.open_attempts() == []
         assert [row["id"] for row in await all_rows(ledger)] == ["fb-000001.1", "fb-000002.1"]
     assert proven(place)
+
+
+async def test_a_process_that_is_stopped_while_it_writes_does_not_keep_the_others_waiting_for_long(place):
+    assert pgconnection.STUCK_MS < pglane.ANSWER_S * 1000
+    async with opened(place) as ledger:
+        with contextlib.closing(pgconnection.open_raw(place)) as stopped:
+            stopped.execute("BEGIN")
+            pgappend.lock_head(stopped)
+            async with asyncio.timeout(pglane.ANSWER_S):
+                await ledger.close(entry(1))
+            with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+                stopped.execute("COMMIT")
 
 
 async def test_a_request_that_is_cancelled_while_its_attempt_is_written_leaves_nothing_open(place):
