@@ -1,9 +1,12 @@
 """What a process does that has its store together with others: it lives, buries who does not, and leaves."""
 
+import hashlib
 import logging
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from router.core.entry import Entry
 from router.core.lease import RENEW_S
@@ -11,13 +14,19 @@ from router.core.limits import Budget
 from router.quotas import Quotas
 from router.settlement import Settlement
 from router.stores.leased import LeasedAccounts
-from router.stores.leases import Leases
+from router.stores.leases import JOURNAL, Leases
 from router.stores.memory import MemoryAccounts
 from router.stores.opening import leases_of
 from router.stores.ports import Burying, StoreDown
-from router.stores.reading import StoredLedger
+from router.stores.recorder import Recorder
 
 log = logging.getLogger("farebox.sharing")
+
+
+def names_beside(journal: Path) -> str:
+    """How the names of replicas begin that have written this journal."""
+    place = f"{socket.gethostname()}:{journal.absolute()}"
+    return f"{JOURNAL}{hashlib.sha256(place.encode()).hexdigest()[:12]}-"
 
 
 @dataclass(slots=True)
@@ -56,6 +65,7 @@ class Sharing:
     """One replica's part in a store."""
 
     ledger: Burying
+    recorder: Recorder
     leases: Leases
     accounts: LeasedAccounts
     quotas: Quotas | None = None  # free ones, lent as budgets are
@@ -64,8 +74,9 @@ class Sharing:
     heard: list[Callable[[int], None]] = field(default_factory=list)  # told how many replicas live, each time it renews
 
     @classmethod
-    def of(cls, ledger: StoredLedger, seconds: Callable[[], float]) -> "Sharing | Alone":
+    def of(cls, recorder: Recorder, seconds: Callable[[], float]) -> "Sharing | Alone":
         """As the ledger is shared or is not."""
+        ledger = recorder.ledger
         if not isinstance(ledger, Burying):
             return Alone()
         leases = leases_of(ledger.place)
@@ -76,8 +87,10 @@ class Sharing:
             for tell in named:
                 tell(name)
 
-        accounts = LeasedAccounts(leases, seconds, lambda: secrets.token_hex(8), become)
-        return cls(ledger, leases, accounts, named=named)
+        begins = names_beside(recorder.journal.path) if recorder.on_failure == "serve" else ""
+        accounts = LeasedAccounts(leases, seconds, lambda: begins + secrets.token_hex(8), become)
+        accounts.lasting = bool(begins)
+        return cls(ledger, recorder, leases, accounts, named=named)
 
     @property
     def operations(self) -> Mapping[str, int]:
@@ -92,6 +105,8 @@ class Sharing:
 
     async def begin(self) -> None:
         """Live. Raises `StoreDown`."""
+        for name in await self.ledger.release(names_beside(self.recorder.journal.path)):  # it has been taken in
+            await self.leases.buried(name)
         await self.accounts.join()
         if self.quotas is not None:
             self.quotas.lent = self.accounts
@@ -115,7 +130,8 @@ class Sharing:
         """Close at its holds what is still open, and leave. If that fails the others will do it."""
         try:
             await self.bury(self.accounts.replica, surely=True)
-            await self.accounts.leave()
+            if not self.recorder.journal:
+                await self.accounts.leave()
         except StoreDown as error:
             log.error("the store could not be left", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
 
@@ -129,7 +145,8 @@ class Sharing:
     async def bury(self, replica: str, *, surely: bool = False) -> None:
         """Close what a dead replica has left open, and tell those who watch. Raises `StoreDown`."""
         entries = await self.ledger.bury(replica, surely=surely)
-        await self.leases.buried(replica)
+        if not replica.startswith(JOURNAL):
+            await self.leases.buried(replica)
         if entries or not surely:
             log.warning("a replica was buried", extra={"id": replica, "count": len(entries)})
         for entry in entries:

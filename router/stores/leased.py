@@ -52,6 +52,7 @@ class LeasedAccounts:
         """
         self.replica = ""
         self.live = 1
+        self.lasting = False  # what is leased stays so, whatever becomes of this replica: see `leases.JOURNAL`
         self.operations: Counter[str] = Counter()  # of the store
         self._leases, self._seconds, self._name, self._become = leases, seconds, name, become
         self._purses = Purses(seconds)
@@ -121,8 +122,8 @@ class LeasedAccounts:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nobody can have buried this replica, so that it may spend what it has leased."""
-        return self._seconds() < self._valid_until
+        """Whether nobody can have lent to others what this replica has leased."""
+        return self.lasting or self._seconds() < self._valid_until
 
     def window(self, budget: Budget, now: int) -> int:
         """The start of the window that a budget is in: not that of `now` where the clock has been set back meanwhile."""

@@ -6,6 +6,12 @@ from typing import Protocol
 from router.core.lease import Account, Ask, Lease, Renewed
 from router.stores.ports import StoreDown
 
+JOURNAL = "journal-"
+"""How the name of a replica begins that goes on with its journal while the store cannot be written. What it has leased may
+have been spent though the ledger does not know of it: so it stays leased when the replica is buried, until the journal has
+been taken in.
+"""
+
 
 class Buried(StoreDown):
     """The store does not know this replica (any more): whatever it had open has been charged, and its leases are gone. It

@@ -15,6 +15,7 @@ import psycopg
 from router.core.entry import Entry
 from router.core.lease import GRACE_S, MICROS
 from router.stores import spans
+from router.stores.leases import JOURNAL
 from router.stores.ledgerfile import GENESIS, closed, values_of
 from router.stores.pgconnection import NOW, Raw
 from router.stores.pgschema import by_month, make_month, month_after, month_of
@@ -236,7 +237,7 @@ class Appender:
             batch = without(raw, batch)
             self.append(raw, batch, seq, last, "")
             raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (ids,))
-            if replica is not None:
+            if replica is not None and not replica.startswith(JOURNAL):
                 raw.execute("DELETE FROM leases WHERE replica = %s", (replica,))
             raw.execute("COMMIT")
             return batch.entries

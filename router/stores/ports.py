@@ -133,10 +133,14 @@ class Burying(Protocol):
         """Whether others, who had other budgets when `Ledger.spent` was asked last, have the same now: then ask again."""
 
     async def bury(self, replica: str, *, surely: bool = False) -> list[Entry]:
-        """Close at its holds what a dead replica had left open, and let go of its leases and of itself, in one transaction:
-        the entries that were written. Nothing is done where it is not dead by the store's clock (unless the caller knows
-        that it is `surely`), and nothing where it is buried already.
+        """Close at its holds what a dead replica had left open, and let go of itself and, unless its name says that a journal
+        may know more (see `leases.JOURNAL`), of its leases, in one transaction: the entries that were written. Nothing is
+        done where it is not dead by the store's clock (unless the caller knows that it is `surely`), and nothing where it
+        is buried already.
         """
+
+    async def release(self, names: str) -> list[str]:
+        """Let go of the leases of replicas that are buried and whose names begin so: which these are."""
 
 
 Labels = tuple[str, str, str, str, str, str, str, str]

@@ -116,6 +116,10 @@ class StoredLedger(ABC):
         self._uneven = "" if even else config_of(wanted)
         return out
 
+    async def release(self, names: str) -> list[str]:
+        """Let go of the leases of replicas that are buried and whose names begin so."""
+        return await self._change(lambda connection: _release(connection, names))
+
     async def is_even_again(self) -> bool:
         """Whether others, who had other accounts when `spent` was asked last, have the same now: then ask again."""
         return bool(self._uneven) and await self._read(lambda connection: is_even(connection, self._uneven))
@@ -139,3 +143,12 @@ class StoredLedger(ABC):
 
     async def revoke_key(self, key_id: str, now: int) -> bool:
         return await asyncio.to_thread(revoke_key, self.place, key_id, now)
+
+
+def _release(connection: Connection, names: str) -> list[str]:
+    connection.execute("BEGIN IMMEDIATE")
+    query = "SELECT DISTINCT replica FROM leases WHERE replica LIKE ? AND replica NOT IN (SELECT id FROM replicas)"
+    found = sorted(name for (name,) in connection.execute(query, (f"{names}%",)).fetchall())
+    connection.executemany("DELETE FROM leases WHERE replica = ?", [(name,) for name in found])
+    connection.execute("COMMIT")
+    return found

@@ -114,6 +114,9 @@ class Recorder:
 
     async def follow(self, on_failure: OnFailure) -> None:
         """The configuration has changed. Raises `StoreDown`."""
+        if on_failure == "serve" != self.on_failure and self.ledger.shared:  # others go by the name that it began with
+            log.warning("where processes share a store only a restart lets one serve without it")
+            return
         if on_failure == "serve":
             await asyncio.to_thread(self.journal.open)
         self.on_failure = on_failure

@@ -21,7 +21,7 @@ import orjson
 from router.core.entry import Attempt, Entry, abandoned
 from router.core.lease import GRACE_S, MICROS, Account
 from router.stores.journal import attempt_of, short
-from router.stores.leases import Buried
+from router.stores.leases import JOURNAL, Buried
 from router.stores.ledgerfile import GENESIS, last_row, migrate
 from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger, each
@@ -75,6 +75,8 @@ def leases_in(path: Path) -> SqlLeases:
 
 class SharedSqliteLedger(SqliteLedger):
     """See the ports `Ledger` and `Burying`."""
+
+    forget = (f"DELETE FROM leases WHERE replica NOT LIKE '{JOURNAL}%'", "DELETE FROM replicas")  # noqa: S608 (names of ours)
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -134,7 +136,8 @@ class SharedSqliteLedger(SqliteLedger):
                 return
             left = connection.execute("SELECT body FROM attempts WHERE replica = ? ORDER BY id", (replica,)).fetchall()
             entries[:] = self._close_all(connection, left)
-            connection.execute("DELETE FROM leases WHERE replica = ?", (replica,))
+            if not replica.startswith(JOURNAL):
+                connection.execute("DELETE FROM leases WHERE replica = ?", (replica,))
             connection.execute("DELETE FROM replicas WHERE id = ?", (replica,))
 
         await self._submit("do", work)

@@ -88,6 +88,8 @@ def _for(sql: str, columns: int, rows: int) -> str:
 class SqliteLedger(StoredLedger):
     """See the port `Ledger`. One serving process at a time; commands may read, and write keys, beside it."""
 
+    forget: tuple[str, ...] = ("DELETE FROM leases", "DELETE FROM replicas")  # that nobody is when this one starts
+
     def __init__(self, path: Path) -> None:
         self.place = self.path = path
         self.shared = False
@@ -290,8 +292,8 @@ class SqliteLedger(StoredLedger):
         def work(connection: sqlite3.Connection) -> None:
             entries[:] = open_attempts(connection)
             self._append(connection, entries)
-            connection.execute("DELETE FROM leases")
-            connection.execute("DELETE FROM replicas")
+            for statement in self.forget:
+                connection.execute(statement)
 
         await self._submit("do", work)
         return entries

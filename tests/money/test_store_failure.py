@@ -220,6 +220,8 @@ def test_a_full_journal_lets_nothing_through(tmp_path):
 class Store:
     """The part of `SqliteLedger` that a recorder uses."""
 
+    shared = False
+
     def __init__(self):
         self.written, self.down = [], False
 

@@ -183,6 +183,18 @@ async def test_a_store_that_does_not_answer_is_not_needed_for_what_is_leased():
         await w.reserve(one, LIMIT // 2)
 
 
+async def test_who_has_a_journal_spends_what_is_leased_however_long_the_store_is_down():
+    w = await world()
+    one = w.replicas[0]
+    one.accounts.lasting = True
+    await w.close(one, await w.reserve(one, 100))
+    one.store.fails = ["before"] * 100
+    w.push(TTL_S + GRACE_S + 1)
+    assert await w.reserve(one, 50)
+    with pytest.raises(Overloaded):
+        await w.reserve(one, LIMIT // 2)
+
+
 async def test_an_answer_that_is_lost_costs_nothing():
     w = await world()
     one, two = w.replicas

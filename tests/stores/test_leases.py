@@ -265,6 +265,24 @@ async def test_what_a_dead_replica_left_open_is_closed_once_and_its_lease_is_fre
     await store.close()
 
 
+async def test_what_a_journal_may_have_spent_stays_leased_until_the_journal_was_taken_in(place, path):
+    ledger, leases = ledger_of(place, path, shared=True), leases_of(place)
+    ledger.start()
+    await ledger.recover()
+    for name in ("journal-a-1", "journal-a-2", "journal-b-1", "two"):
+        await leases.join(name)
+        await leases.draw(name, [ask(need=1, want=100)])
+    for name in ("journal-a-1", "journal-b-1", "two"):
+        await ledger.bury(name, surely=True)
+    assert await leases.look("x", [A]) == [Lease(0, 300, 0)]
+    await ledger.open(attempt(9))  # what the journal knew
+    await ledger.close(entry(9, charges=((*A, 70),)))
+    assert await ledger.release("journal-a-") == ["journal-a-1"]
+    assert await leases.look("x", [A]) == [Lease(0, 270, 70)]
+    await leases.close()
+    await ledger.stop()
+
+
 async def test_one_replica_that_is_unknown_does_not_take_others_attempts_with_it(path, monkeypatch):
     store = InSqlite(path, monkeypatch)
     await store.leases.join("one")
