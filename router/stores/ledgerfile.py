@@ -56,12 +56,16 @@ def exists(place: Place) -> bool:
 
 
 def chain(last: bytes, values: Sequence[Any]) -> bytes:
-    """The hash of a row: over the one before it and its own columns, so that no row can be changed, added or removed
-    unseen. Columns that were added later count up to the last that is not NULL: see `ALWAYS_HASHED`.
-    """
-    while len(values) > ALWAYS_HASHED and values[-1] is None:
-        values = values[:-1]
-    return hashlib.sha256(last + orjson.dumps(values)).digest()
+    """The hash of a row: over the one before it and its own columns, so that no row can be changed, added or removed unseen."""
+    return hashlib.sha256(last + hashed(values)).digest()
+
+
+def hashed(values: Sequence[Any]) -> bytes:
+    """What of a row is hashed. Columns that were added later count up to the last that is not NULL: see `ALWAYS_HASHED`."""
+    end = len(values)
+    while end > ALWAYS_HASHED and values[end - 1] is None:
+        end -= 1
+    return orjson.dumps(values[:end])
 
 
 def values_of(entry: Entry) -> tuple[Any, ...]:

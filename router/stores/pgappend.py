@@ -9,18 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import psycopg
 
 from router.core.entry import Entry
 from router.core.lease import GRACE_S, MICROS
 from router.stores import spans
 from router.stores.leases import JOURNAL
-from router.stores.ledgerfile import GENESIS, closed, values_of
+from router.stores.ledgerfile import GENESIS, closed, hashed, values_of
 from router.stores.pgconnection import NOW, Raw
 from router.stores.pgschema import by_month, make_month, month_after, month_of
 from router.stores.ports import SUMS, TOTAL_FIELDS, Total, labels_of
-from router.stores.schema import ALWAYS_HASHED, COLUMNS
+from router.stores.schema import COLUMNS
 from router.stores.spans import DAY, HOUR, LABELS
 
 Names = tuple[str, ...]
@@ -94,9 +93,7 @@ class Batch:
         if "\0" in line:  # which PostgreSQL keeps in no text
             values = tuple(v.replace("\0", "\ufffd") if isinstance(v, str) else v for v in values)
             line = "\t".join(map(_cell, values))
-        while len(values) > ALWAYS_HASHED and values[-1] is None:
-            values = values[:-1]
-        self.hashed.append(orjson.dumps(values))
+        self.hashed.append(hashed(values))
         self.lines.append(line)
         for account, start, nano in entry.charges:
             self.spend[account, start] = self.spend.get((account, start), 0) + nano
@@ -201,8 +198,8 @@ class Appender:
         if not batch.entries:
             return
         out = []
-        for hashed, line in zip(batch.hashed, batch.lines, strict=True):
-            seq, last = seq + 1, hashlib.sha256(last + hashed).digest()
+        for one, line in zip(batch.hashed, batch.lines, strict=True):
+            seq, last = seq + 1, hashlib.sha256(last + one).digest()
             out.append(f"{seq}\t\\\\x{last.hex()}\t{line}\n")
         with raw.cursor() as cursor, cursor.copy(_COPY) as copy:
             copy.write("".join(out))

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
 import psycopg
 
 from router.core.entry import Attempt, Entry
+from router.stores.journal import short
 from router.stores.leases import Buried
 from router.stores.ledgerfile import migrate
 from router.stores.pgappend import Appender
@@ -83,7 +83,7 @@ class PostgresLedger(StoredLedger):
         if back := [item for item in items if isinstance(item, str)]:
             raw.execute("DELETE FROM attempts WHERE id = ANY(%s)", (back,))
         for replica, attempts in opened.items():
-            told = [attempt.id for attempt in attempts], [orjson.dumps(attempt) for attempt in attempts]
+            told = [attempt.id for attempt in attempts], [short(attempt) for attempt in attempts]
             if not replica:
                 raw.execute(_OPEN, told)
             elif raw.execute(_OPEN_AS, (replica, *told)).fetchone() != (1,):
