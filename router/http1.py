@@ -185,12 +185,12 @@ class LeanExchange:
     """See `Exchange`. Waiters may come and go; what arrives is kept."""
 
     __slots__ = (
-        "_chunks", "_deadline", "_failure", "_loop", "_waiter", "call", "closed", "connecting", "connection", "headers",
-        "over", "status", "waiting_bytes",
+        "_chunks", "_deadline", "_failure", "_loop", "_waiter", "closed", "connecting", "connection", "headers",
+        "over", "status", "timeouts", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: UpstreamCall) -> None:
-        self.call = call
+        self.timeouts = call.timeouts  # and not the call itself, whose body is large and needed no more
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.connection: Connection | None = None
@@ -248,7 +248,7 @@ class LeanExchange:
         return waiter.result() is not _LATE
 
     async def response(self) -> None:
-        timeouts = self.call.timeouts
+        timeouts = self.timeouts
         end = self._loop.time() + timeouts.connect + timeouts.first_byte
         while not self.status:
             if self._failure is not None:
@@ -258,7 +258,7 @@ class LeanExchange:
                 raise AttemptFailed(Failure(Fault.TIMEOUT, f"no answer within {timeouts.first_byte:g} s"))
 
     async def read(self) -> bytes:
-        return await read_whole(self, self.call.timeouts.idle)
+        return await read_whole(self, self.timeouts.idle)
 
     async def chunk(self) -> bytes:
         if not self.status:
@@ -268,9 +268,9 @@ class LeanExchange:
                 raise AttemptFailed(self._failure)
             if self.over:
                 return b""
-            if not await self._wait(self.call.timeouts.idle) and not self._chunks and not self.over:
+            if not await self._wait(self.timeouts.idle) and not self._chunks and not self.over:
                 self.close()
-                raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self.call.timeouts.idle:g} s"))
+                raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self.timeouts.idle:g} s"))
         chunks, self._chunks = self._chunks, []
         self.waiting_bytes = 0
         if self.connection is not None:

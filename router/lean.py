@@ -105,7 +105,7 @@ class LeanUpstream:
         loop = asyncio.get_running_loop()
         connection = Connection(self._all, lambda c: self._keep(place, c))
         try:
-            async with asyncio.timeout(exchange.call.timeouts.connect):
+            async with asyncio.timeout(exchange.timeouts.connect):
                 await loop.create_connection(
                     lambda: connection,
                     host,
@@ -115,7 +115,7 @@ class LeanUpstream:
                 )
         except TimeoutError:
             connection.never_made()
-            wait = exchange.call.timeouts.connect
+            wait = exchange.timeouts.connect
             exchange.fail(Failure(Fault.CONNECT, f"no connection within {wait:g} s"))
         except (OSError, ssl.SSLError, UnicodeError) as error:
             exchange.fail(Failure(Fault.CONNECT, f"no connection: {error}"))
@@ -128,6 +128,8 @@ class LeanUpstream:
                 connection.abort()
             else:
                 connection.send(exchange, request)
+        finally:
+            exchange.connecting = None  # as long as a stream lasts it would keep this task
 
     def _keep(self, place: Place, connection: Connection) -> None:
         idle = self._idle.setdefault(place, deque())

@@ -98,6 +98,7 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
         if token is None:  # the exchange is the vendor's time, not ours
             tally.sent_s = clock.seconds()
         exchange = tally.exchange = reach.upstream.open(call)
+        del call  # a stream may last long, and what was asked is not needed again
         await exchange.response()
         if (left := read_allowances(exchange.headers, clock.now())) is not None:
             reach.health.seats.told(model, key, left, tally.sent_s, clock.seconds())
@@ -259,6 +260,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
             exchange.close()  # the vendor does not keep to the cap that was held for: more would not be paid for
             await reply.write(reader.cut(tally.plan.model.wire_name))
             return
+        del chunk, out  # nothing of it is kept while the vendor is waited for
     rest = reader.finish()
     tally.complete = reader.done
     if not tally.answered:

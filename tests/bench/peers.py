@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import yaml
 from run import (
     KEY,
     PLAIN,
+    ROOT,
     Target,
     Wrong,
     cores,
@@ -79,7 +81,17 @@ def portkey(stack, folder, package, upstream, core):
     return child, port, headers, log
 
 
-def measure(told):
+def installed():
+    """(LiteLLM's command, Portkey's folder), each None where it is not there: `FAREBOX_LITELLM` and `FAREBOX_PORTKEY` say where,
+    else the path and a `node_modules` here.
+    """
+    litellm = os.environ.get("FAREBOX_LITELLM") or shutil.which("litellm")
+    portkey = Path(os.environ.get("FAREBOX_PORTKEY") or ROOT / "node_modules/@portkey-ai/gateway")
+    there = shutil.which("node") and (portkey / "build/start-server.js").is_file()
+    return Path(litellm) if litellm else None, portkey if there else None
+
+
+def measure(litellm_bin, portkey_folder, rounds, seconds):
     proxies, others = cores()
     os.sched_setaffinity(0, {others})
     with contextlib.ExitStack() as stack:
@@ -93,7 +105,7 @@ def measure(told):
         child, port, _ = start_farebox(stack, folder / "farebox", upstream, upstream, proxies)
         targets = {"farebox": (Target("farebox", port, port, child.pid, routed=True), script(folder, "farebox", PLAIN))}
         post(targets["farebox"][0], "plain", PLAIN)
-        for name, start, where in (("litellm", litellm, told.litellm), ("portkey", portkey, told.portkey)):
+        for name, start, where in (("litellm", litellm, litellm_bin), ("portkey", portkey, portkey_folder)):
             if where is None:
                 continue
             child, port, headers, log = start(stack, folder, where, upstream, proxies)
@@ -107,9 +119,9 @@ def measure(told):
         found = {name: [] for name in targets}
         for target, file in targets.values():
             wrk(others, target, "plain", file, 32, 2)
-        for _ in range(told.rounds):
+        for _ in range(rounds):
             for name, (target, file) in targets.items():
-                found[name].append(wrk(others, target, "plain", file, 32, told.seconds))
+                found[name].append(wrk(others, target, "plain", file, 32, seconds))
         ours = [load["rps"] for load in found["farebox"]]
         return {
             name: {
@@ -135,7 +147,7 @@ def main():
         print(f"not installed: {', '.join(missing)}\n{vendor.NEEDED}", file=sys.stderr)
         return 2
     try:
-        found = measure(told)
+        found = measure(told.litellm, told.portkey, told.rounds, told.seconds)
     except Wrong as error:
         print(error, file=sys.stderr)
         return 1

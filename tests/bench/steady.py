@@ -1,4 +1,5 @@
-"""An open-loop loader: requests leave on a timetable, whatever has become of those before them.
+"""An open-loop loader: requests leave on a timetable, whatever has become of those before them. A stream is timed until its
+first word.
 
 wrk waits for an answer before it sends the next request on a connection. A proxy that stalls thereby slows its own load
 down, and the requests that would have met the stall are never sent, so that a closed loop shows a p99 that is too good.
@@ -28,7 +29,7 @@ class Connection(asyncio.Protocol):
     def __init__(self):
         self.transport = None
         self.buffer = bytearray()
-        self.sent = 0.0
+        self.sent = self.first = 0.0
         self.done = None
 
     def connection_made(self, transport):
@@ -41,6 +42,7 @@ class Connection(asyncio.Protocol):
     def ask(self, request):
         self.buffer.clear()
         self.done = asyncio.get_running_loop().create_future()
+        self.first = 0.0
         self.sent = time.perf_counter()
         self.transport.write(request)
         return self.done
@@ -51,13 +53,15 @@ class Connection(asyncio.Protocol):
         if head < 0 or self.done is None or self.done.done():
             return
         headers = bytes(self.buffer[:head]).lower()
+        if not self.first and _HELD.search(self.buffer, head):
+            self.first = time.perf_counter()
         at = headers.find(b"content-length:")
         if at >= 0:
             whole = len(self.buffer) >= head + 4 + int(headers[at + 15 :].split(b"\r\n", 1)[0])
         else:
             whole = self.buffer.endswith(b"0\r\n\r\n")
         if whole:
-            took = time.perf_counter() - self.sent
+            took = (self.first if b"text/event-stream" in headers else time.perf_counter()) - self.sent
             if held := _HELD.search(self.buffer):
                 took -= int(held[1]) / 1e6
             if headers.split(b" ", 2)[1] == b"200":
