@@ -99,7 +99,7 @@ class Farebox:
         journal = journal_of(self.ledger.path, self.siblings.number)
         left = left_behind(self.ledger.path, self.siblings.count) if self.siblings.first else ()
         self.recorder = Recorder(self.ledger, journal, server.on_store_failure, left)
-        self.sharing = Sharing.of(self.recorder, self.clock.seconds)
+        self.sharing = Sharing.of(self.recorder, self.clock.seconds, self.snapshot.settings.accounts)
         self.accounts = self.sharing.accounts
         self.tokenizer = Tokenizer()
         self.habits = Habits()

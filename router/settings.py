@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -31,7 +31,7 @@ from router.fields import Currency, KeyName, Name, Quality, Seconds, SecondsOrNo
 from router.pricebook import problems_of
 from router.priceentry import Amount, PriceSettings, Strict, instant
 from router.routesettings import BudgetSettings, RouteSettings
-from router.stores.place import SCHEMES, Place, Postgres, is_postgres
+from router.stores.place import SCHEMES, Place, Postgres, is_postgres, is_redis
 from router.yamlfile import BadConfiguration, Key, Problem, YamlFile, load
 
 
@@ -224,7 +224,7 @@ class Settings(Strict):
 
     server: ServerSettings = ServerSettings()
     store: str = Field(default="sqlite:///var/farebox.db", repr=False)  # it may have a password in it
-    accounts: str | None = None
+    accounts: str | None = Field(default=None, repr=False)  # it may have a password in it
     currency: Currency = "USD"
     exchange_rates: dict[Currency, list[RateSettings]] = Field(default_factory=dict)
     checkpoints: CheckpointSettings | None = None
@@ -262,10 +262,22 @@ class Settings(Strict):
 
     @field_validator("accounts")
     @classmethod
-    def _is_in_the_process(cls, value: str | None) -> str | None:
+    def _is_redis(cls, value: str | None) -> str | None:
+        """What is wrong is told without the value."""
         if value is not None:
-            raise ValueError("this version keeps accounts in the process that serves; leave it null")
+            if not is_redis(value):
+                raise ValueError(
+                    "accounts are null (in the store), or redis://host:6379/0 or rediss://user:password@host/0"
+                )
+            if find_spec("redis") is None:
+                raise ValueError("Redis's client is not installed: pip install 'farebox[redis]'")
         return value
+
+    @model_validator(mode="after")
+    def _accounts_have_a_store(self) -> Self:
+        if self.accounts is not None and not self.store.startswith(SCHEMES):
+            raise ValueError("accounts in Redis need a store in PostgreSQL, which knows what was spent and who lives")
+        return self
 
     @property
     def place(self) -> Place:

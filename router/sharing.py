@@ -74,12 +74,12 @@ class Sharing:
     heard: list[Callable[[int], None]] = field(default_factory=list)  # told how many replicas live, each time it renews
 
     @classmethod
-    def of(cls, recorder: Recorder, seconds: Callable[[], float]) -> "Sharing | Alone":
+    def of(cls, recorder: Recorder, seconds: Callable[[], float], redis: str | None = None) -> "Sharing | Alone":
         """As the ledger is shared or is not."""
         ledger = recorder.ledger
         if not isinstance(ledger, Burying):
             return Alone()
-        leases = leases_of(ledger.place)
+        leases = leases_of(ledger.place, redis)
         named: list[Callable[[str], None]] = []
 
         def become(name: str) -> None:

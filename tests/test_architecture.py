@@ -17,7 +17,7 @@ LAYERS = {
     "core": (CORE, {"orjson"}),
     "dialects": (CORE | {"dialects"}, set()),
     "vendors": (CORE | {"vendors"}, set()),
-    "stores": (CORE | {"stores"}, {"orjson", "psycopg"}),
+    "stores": (CORE | {"stores"}, {"orjson", "psycopg", "redis"}),
     "quality": ({"quality"}, {"numpy"}),
     "clock": (set(), set()),
     "resources": (set(), set()),

@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from router.stores.leaserows import LeaseRows
 from router.stores.leases import Leases
 from router.stores.outbox import Outbox
 from router.stores.place import Place
@@ -28,10 +29,14 @@ def outbox_of(ledger: StoredLedger) -> Outbox:
     return Outbox(ledger.place, secrets.token_hex(8) if ledger.shared else "")
 
 
-def leases_of(place: Place) -> Leases:
-    """Leases beside the ledger at a place."""
+def leases_of(place: Place, redis: str | None = None) -> Leases:
+    """Leases beside the ledger at a place, or in Redis."""
     if isinstance(place, Path):
         return leases_in(place)
     from router.stores.pgconnection import connect  # noqa: PLC0415
 
-    return SqlLeases(lambda: connect(place, write=True), POSTGRES)
+    if redis is None:
+        return SqlLeases(lambda: connect(place, write=True), POSTGRES)
+    from router.stores.redis import RedisLeases  # noqa: PLC0415 (its client need not be installed)
+
+    return RedisLeases(redis, LeaseRows(lambda: connect(place, write=True), POSTGRES))

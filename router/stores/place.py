@@ -54,6 +54,17 @@ def is_postgres(url: str) -> bool:
     return bool(parts.netloc or parts.path.strip("/") or parts.query) and not re.search(r"\s", url)
 
 
+def is_redis(url: str) -> bool:
+    """Whether this can be the URL of a database of Redis."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    there = parts.scheme in {"redis", "rediss"} and parts.hostname is not None and port != 0
+    return there and re.fullmatch(r"/?\d*", parts.path) is not None
+
+
 class Rows(Protocol):
     """What a statement has found."""
 

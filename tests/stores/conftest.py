@@ -1,6 +1,7 @@
 """A file for a ledger, and places that are in each database in turn."""
 
 import pytest
+from redisserver import RedisServer
 
 from router.stores.place import Postgres
 
@@ -22,3 +23,18 @@ def places(request, tmp_path_factory):
 @pytest.fixture
 def place(places):
     return places()
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory):
+    with RedisServer(tmp_path_factory.mktemp("redis"), "hunter2") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_redis):
+    """A Redis that is empty and runs; a test may kill it."""
+    if _redis.child.poll() is not None:
+        _redis.start()
+    _redis.ask("FLUSHALL")
+    return _redis

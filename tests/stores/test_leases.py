@@ -3,19 +3,24 @@
 import asyncio
 import contextlib
 import time
+from contextlib import closing
 
 import pytest
+import redis
 from fakes import PushedClock
 from sqlite_rows import attempt, entry
 
 from router.core.lease import GRACE_S, MICROS, TTL_S, WANTED_S, Ask, Lease
 from router.stores import sqlleases
+from router.stores.leaserows import LeaseRows
 from router.stores.leases import Buried
+from router.stores.ledgerfile import connect
 from router.stores.memoryleases import MemoryLeases
 from router.stores.opening import leases_of, ledger_of
 from router.stores.place import Postgres
 from router.stores.ports import StoreDown
-from router.stores.sharedsqlite import SharedSqliteLedger, leases_in
+from router.stores.redis import RedisLeases
+from router.stores.sharedsqlite import SharedSqliteLedger, leases_in, turn_of
 
 A, B = ("search|total|UTC|USD", 0), ("search|day|UTC|USD", 5)
 LIMIT = 1000
@@ -86,12 +91,63 @@ class InPostgres(InSqlite):
             raw.execute("UPDATE leases SET wanted = wanted - %s WHERE wanted > 0", (int(seconds * MICROS),))
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+class EachItsOwn:
+    """Each replica's own connections: in Redis a replica remembers what it has said."""
+
+    def __init__(self, make):
+        self._make, self.made = make, {}
+
+    def __getattr__(self, name):
+        async def call(replica, *told, **more):
+            if replica not in self.made:
+                self.made[replica] = self._make()
+            return await getattr(self.made[replica], name)(replica, *told, **more)
+
+        return call
+
+    async def buried(self, replica):
+        """Whoever has buried it."""
+        for leases in self.made.values():
+            await leases.buried(replica)
+
+    async def close(self):
+        for leases in self.made.values():
+            await leases.close()
+
+
+class InRedis(InSqlite):
+    """In Redis, beside a ledger in a file whose clock is pushed; Redis's own is not, but it is asked what it remembers."""
+
+    def __init__(self, path, monkeypatch, server):
+        super().__init__(path, monkeypatch)
+        self.plain, self.server = self.leases, server
+        dialect = sqlleases.SQLITE._replace(now=lambda _: int(self.clock.seconds() * MICROS) + 10**9)
+
+        def make():
+            rows = LeaseRows(lambda: connect(path, write=True), dialect, turn_of(path))
+            return RedisLeases(server.url, rows, seconds=self.clock.seconds)
+
+        self.leases = EachItsOwn(make)
+
+    def push(self, seconds):
+        super().push(seconds)
+        script = "for _, k in ipairs(redis.call('KEYS', '*wanted*')) do for _, m in ipairs(redis.call('ZRANGE', k, 0, -1)) do redis.call('ZINCRBY', k, ARGV[1], m) end end"
+        with closing(redis.Redis.from_url(self.server.url)) as client:
+            client.eval(script, 0, -seconds)
+
+    async def close(self):
+        await self.plain.close()
+        await super().close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
 async def store(request, path, monkeypatch):
     if request.param == "memory":
         made = InMemory()
     elif request.param == "sqlite":
         made = InSqlite(path, monkeypatch)
+    elif request.param == "redis":
+        made = InRedis(path, monkeypatch, request.getfixturevalue("redis_server"))
     else:
         made = InPostgres(request.getfixturevalue("database"), path)
     yield made
