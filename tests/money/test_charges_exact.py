@@ -12,7 +12,8 @@ from router.core.money import Rate, price_pico, scaled
 from router.core.prices import FREE_FIRST, Facts, Price, Quota, Rates, Span, When
 from router.core.rates import PLACES
 from router.core.usage import INPUTS, LEAVES, Usage
-from router.quotas import Share, _Window
+from router.freewindows import Window
+from router.quotas import Share
 from router.tally import MOST_VENDOR_COST, Tally
 
 # leaf → the rate that prices it, and those that stand in where it is blank
@@ -115,7 +116,7 @@ def test_a_charge_is_exact_whatever_length_tier_quota_and_vendor_say(
     if quota is not None:
         unit, amount, settled, promised = quota
         price = replace(price, quota=Quota(unit, amount, "day"))
-        share = Share(price.quota, _Window(2**62, settled=settled, open=promised))
+        share = Share(price.quota, Window(2**62, settled=settled, open=promised))
     plan = SimpleNamespace(price=price, facts=Facts(0))
     accounts = (("usd", 0, "USD"), ("cny", 0, "CNY"), ("eur", 0, "EUR"))
     rates = {"CNY": Rate.of(rate), "USD": Rate(), "EUR": Rate.of(second)}
