@@ -36,19 +36,15 @@ class Window:
     end: int
     settled: int = 0  # taken by rows of the ledger
     open: int = 0  # taken by, or promised to, attempts that are not in the ledger yet
-    own: int = 0  # taken by rows of this process
-    allotted: int | None = None  # what this process may take of it; None: all there is
 
     def left(self, amount: int) -> int:
-        left = amount - self.settled
-        return (left if self.allotted is None else min(left, self.allotted - self.own)) - self.open
+        return amount - self.settled - self.open
 
     def keep(self, more: int) -> None:
         self.open += more
 
     def close(self, taken: int) -> None:
         self.settled += taken
-        self.own += taken
 
     def charges(self, taken: int) -> Charges:  # noqa: ARG002 (the ledger's rows are counted at the next start)
         return ()

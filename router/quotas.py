@@ -76,14 +76,10 @@ class Standing:
 class Quotas:
     """Every quota's current window, and the shares of the attempts in flight.
 
-    Where several processes serve together each may take a part of what is left when it first sees a window. Parts are never
-    given on: who comes `late`, in place of another, does not know what that has taken, and takes from the next windows only.
     Where the store lends (`lent`), a quota is an account like a budget, and what is not leased is not free.
     """
 
     def __init__(self) -> None:
-        self.parts = 1
-        self.late = False
         self.lent: Lent | None = None
         self._windows: dict[str, Window] = {}
         self._known: dict[str, tuple[Model, Quota]] = {}
@@ -109,12 +105,8 @@ class Quotas:
             self.prepare(now)
             return
         for (model, quota), taken in zip(found.values(), await ledger.free_taken(spans), strict=True):
-            is_new = _account(model, quota) not in self._windows
             window = self._counted(model, quota, now)
             window.settled = taken.tokens if quota.unit == "tokens" else taken.rows
-            if is_new and self.parts > 1:
-                window.allotted = 0 if self.late else max(0, quota.amount - window.settled) // self.parts
-        self.late = False
 
     def prepare(self, now: int) -> None:
         """See that something is leased of every quota."""
@@ -187,7 +179,6 @@ class Quotas:
         window = self._windows.get(account)
         if window is None or at >= window.end:  # shares of attempts that began earlier keep their own
             window = self._windows[account] = Window(quota.window(at)[1])
-            window.allotted = None if self.parts == 1 else quota.amount // self.parts
         return window
 
 
