@@ -167,6 +167,8 @@ class LeasedAccounts:
                 if not failing:
                     log.error("leases cannot be renewed", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
                 failing = True
+            except Exception:  # without renewals nothing that has a budget would be served
+                log.exception("leases could not be tended, which is a bug")
             else:
                 failing = False
 

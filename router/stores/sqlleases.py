@@ -115,7 +115,7 @@ class SqlLeases:
             connection.execute("INSERT INTO replicas (id, until) VALUES (?, 0) ON CONFLICT (id) DO NOTHING", (replica,))
             return self._renew(connection, replica)
 
-        return await self._run(work)
+        return await self._run(work, again=False)  # under another name, or one that comes late gives life to the dead
 
     async def renew(self, replica: str) -> Renewed:
         return await self._run(lambda connection: self._renew(connection, replica))
@@ -136,8 +136,10 @@ class SqlLeases:
 
     async def leave(self, replica: str) -> None:
         def work(connection: Connection) -> None:
+            connection.execute(
+                "DELETE FROM replicas WHERE id = ?", (replica,)
+            )  # nothing is opened or drawn from here on
             connection.execute("DELETE FROM leases WHERE replica = ?", (replica,))
-            connection.execute("DELETE FROM replicas WHERE id = ?", (replica,))
 
         await self._run(work)
 
@@ -155,25 +157,25 @@ class SqlLeases:
 
     # In the thread
 
-    async def _run(self, work: Callable[[Connection], T], keys: Sequence[Account] = ()) -> T:
+    async def _run(self, work: Callable[[Connection], T], keys: Sequence[Account] = (), *, again: bool = True) -> T:
         """One operation. Those of a replica run one after another, so one that is waited for no longer is over before the
         next begins.
         """
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._try, work, keys)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._try, work, keys, again)
         running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.wait_for(asyncio.shield(running), ANSWER_S)
         except TimeoutError:
             raise StoreDown(f"leases are not answered within {ANSWER_S:g} s") from None
 
-    def _try(self, work: Callable[[Connection], T], keys: Sequence[Account]) -> T:
+    def _try(self, work: Callable[[Connection], T], keys: Sequence[Account], again: bool) -> T:  # noqa: FBT001 (of `_run`)
         began = time.monotonic()
         try:
             return self._once(work, keys)
         except Buried:
             raise
         except StoreDown:
-            if time.monotonic() - began > AGAIN_S:
+            if not again or time.monotonic() - began > AGAIN_S:
                 raise
         return self._once(work, keys)
 
