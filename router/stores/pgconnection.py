@@ -1,6 +1,9 @@
 """Connections to PostgreSQL that take the SQL of `ledgerfile`, `spans`, `hours` and `outbox`; see `place`."""
 
+import contextlib
+import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -46,6 +49,12 @@ def open_raw(place: Postgres) -> Raw:
     raw.adapters.register_loader("numeric", _Whole)
     raw.execute(_BEGUN)
     return raw
+
+
+def cut(raw: Raw) -> None:
+    """Let whoever waits on a connection for a server that does not answer go on, with an error."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(raw.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def told(place: Postgres, error: psycopg.Error) -> StoreDown:
@@ -124,6 +133,7 @@ class Pool:
     def __init__(self, place: Postgres) -> None:
         self._place = place
         self._spare: list[PostgresConnection] = []
+        self._asked: set[PostgresConnection] = set()  # that are in use
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[PostgresConnection], T]) -> T:
@@ -141,10 +151,12 @@ class Pool:
         return self._on(connect(self._place, write=True), work)
 
     def _on(self, connection: PostgresConnection, work: Callable[[PostgresConnection], T]) -> T:
+        with self._lock:
+            self._asked.add(connection)
         try:
             out = work(connection)
         except BaseException:
-            if not connection.raw.closed:
+            with contextlib.suppress(psycopg.Error):  # it is lost, and then not kept
                 connection.raw.rollback()
             self._keep(connection)
             raise
@@ -154,13 +166,17 @@ class Pool:
     def _keep(self, connection: PostgresConnection) -> None:
         idle = connection.raw.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with self._lock:
+            self._asked.discard(connection)
             if idle and len(self._spare) < _SPARE:
                 self._spare.append(connection)
                 return
         connection.close()
 
     def close(self) -> None:
+        """What is still asked is not answered any more."""
         with self._lock:
             spare, self._spare = self._spare, []
+            for connection in self._asked:
+                cut(connection.raw)
         for connection in spare:
             connection.close()

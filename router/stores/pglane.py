@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from router.stores.pgconnection import Raw, open_raw, told
+from router.stores.pgconnection import Raw, cut, open_raw, told
 from router.stores.place import Postgres
 from router.stores.ports import StoreDown, Unsure
 
@@ -74,14 +74,18 @@ class Lane:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Write what waits and disconnect."""
+        """Write what waits and disconnect. A server that does not answer is not waited for."""
         if self._thread is not None:
             self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, ANSWER_S)
+            if self._thread.is_alive() and self._raw is not None:
+                cut(self._raw)
+                await asyncio.to_thread(self._thread.join, 2 * ANSWER_S)
             self._thread = None
+        else:
+            self._let_go()
         if self._timer is not None:
             self._timer.cancel()
-        self._let_go()
 
     def submit(self, item: Any) -> "asyncio.Future[None]":
         """Done when it is durable; fails with `StoreDown`."""
@@ -122,6 +126,12 @@ class Lane:
         return 0.0 if self._since is None else max(0.0, now - self._since)
 
     def _run(self) -> None:
+        try:
+            self._write_what_comes()
+        finally:
+            self._let_go()
+
+    def _write_what_comes(self) -> None:
         while (first := self._queue.get()) is not None:
             batch = [first]
             while len(batch) < self._most and not self._queue.empty():

@@ -149,6 +149,22 @@ async def test_a_server_that_falls_silent_is_given_up_and_what_it_wrote_later_is
     assert proven(place)
 
 
+async def test_a_server_that_is_silent_keeps_nobody_from_ending(place, postgres, monkeypatch):
+    monkeypatch.setattr(pglane, "ANSWER_S", 0.2)
+    monkeypatch.setitem(pgconnection._DEFAULTS, "connect_timeout", 2)  # the shortest there is
+    try:
+        async with opened(place) as ledger:
+            await ledger.open(attempt(1))
+            postgres.signal(signal.SIGSTOP)
+            reading = asyncio.create_task(ledger.keys())
+            with pytest.raises(Unsure):
+                await ledger.open(attempt(2))
+        with pytest.raises(StoreDown):
+            await reading
+    finally:
+        postgres.signal(signal.SIGCONT)
+
+
 async def test_a_process_that_is_stopped_while_it_writes_does_not_keep_the_others_waiting_for_long(place):
     assert pgconnection.STUCK_MS < pglane.ANSWER_S * 1000
     async with opened(place) as ledger:
