@@ -112,7 +112,9 @@ class Attempts:
                 if lane is not None and not tally.answered and not lane.is_last():
                     tally.final = False
                     return _Tried(tally, Turn(services.turns, ()))
-                following = await _next(turn.plans, tally, number, self.caller, services)
+                following = Turn(services.turns, ())
+                if not tally.answered and not tally.left:
+                    following = await _next(turn.plans, tally, number, self.caller, services)
                 tally.final = self.counted and not following.plans and not tally.lost
         finally:
             turn.give_back()  # where no attempt was made
@@ -187,9 +189,9 @@ def _nobody_can_be_asked(plans: tuple[Plan, ...], services: Services) -> RouterE
 
 
 async def _next(plans: tuple[Plan, ...], tally: Tally, tried: int, caller: Caller, services: Services) -> Turn:
-    """Whom to ask after this attempt; nobody once it has answered, once it is the caller's fault, or after enough tries."""
+    """Whom to ask after an attempt that has not answered; nobody if it is the caller's fault, or after enough tries."""
     nobody, failure = Turn(services.turns, ()), tally.failure
-    if tally.answered or tally.left or failure is None or tried >= MAX_ATTEMPTS:
+    if failure is None or tried >= MAX_ATTEMPTS:
         return nobody
     if tally.seat is not None:
         tally.seat.leave()  # it may be this one's own that the next waits for

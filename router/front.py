@@ -42,12 +42,14 @@ class FrontReply:
 
     async def send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self._start(status, headers, f"Content-Length: {len(body)}\r\n", body)
-        await self._taken()
+        if self._front.flowing is not None:
+            await self._taken()
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         self._start(200, {**headers, **STREAM}, "Transfer-Encoding: chunked\r\n")
         self.streams = True
-        await self._taken()
+        if self._front.flowing is not None:
+            await self._taken()
 
     async def write(self, data: bytes) -> None:
         """Waits while more than about 128 kB have not been taken."""
@@ -57,7 +59,8 @@ class FrontReply:
             raise ClientLeft
         if data:  # a piece of nothing would be the end
             self._transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-        await self._taken()
+        if self._front.flowing is not None:
+            await self._taken()
 
     def end(self) -> None:
         """The last piece, where there is a stream."""

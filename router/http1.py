@@ -258,6 +258,8 @@ class LeanExchange:
                 raise AttemptFailed(Failure(Fault.TIMEOUT, f"no answer within {timeouts.first_byte:g} s"))
 
     async def read(self) -> bytes:
+        if self.over and self._failure is None:  # all of it is here: the usual case
+            return self._taken()
         return await read_whole(self, self.timeouts.idle)
 
     async def chunk(self) -> bytes:
@@ -271,6 +273,10 @@ class LeanExchange:
             if not await self._wait(self.timeouts.idle) and not self._chunks and not self.over:
                 self.close()
                 raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing more within {self.timeouts.idle:g} s"))
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """What is here, which is the caller's from now on."""
         chunks, self._chunks = self._chunks, []
         self.waiting_bytes = 0
         if self.connection is not None:

@@ -22,6 +22,7 @@ from router.core.prices import Unpriced
 from router.core.usage import Usage
 from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
 from router.dialects.allowances import read_allowances
+from router.dialects.grant import Grant
 from router.dialects.turn import Gathered, Played, Turn, Turned
 from router.grants import Grants, Token
 from router.tally import Tally
@@ -93,7 +94,9 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
     tally.sent_s = clock.seconds()  # also where it comes to no call
     token = None
     try:
-        token = await _token(chat, tally, reach.grants, key)
+        grant = wire_of(model, chat.endpoint)[0].grant
+        if grant is not None and key:
+            token = await _token(grant, tally, reach.grants, key)
         call = _call(chat, tally, token.text if token else key, clock.now() // 1_000_000)
         if token is None:  # the exchange is the vendor's time, not ours
             tally.sent_s = clock.seconds()
@@ -123,14 +126,10 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
     return token
 
 
-async def _token(chat: ChatRequest, tally: Tally, grants: Grants, key: str) -> Token | None:
-    """What the call is made with instead of the credential; None where its wire takes that itself. Raises `AttemptFailed`."""
-    access = tally.plan.model.access
-    grant = wire_of(tally.plan.model, chat.endpoint)[0].grant
-    if grant is None or not key:
-        return None
+async def _token(grant: Grant, tally: Tally, grants: Grants, key: str) -> Token:
+    """What the call is made with instead of the credential. Raises `AttemptFailed`."""
     try:
-        return await grants.token(grant, access, key)
+        return await grants.token(grant, tally.plan.model.access, key)
     except asyncio.CancelledError:
         tally.failure = Failure(Fault.CONNECT, "given up before the vendor was called")
         raise

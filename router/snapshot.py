@@ -105,6 +105,8 @@ def load(
     settings, file, problems = read_leniently(path, environment)
     if settings is None:
         raise BadConfiguration(problems)
+    if not file.data:  # valid, and everybody's keys would be gone
+        raise BadConfiguration([Problem(str(path), None, "", "is empty, as a file is that is being written")])
     if books:
         more = [str(book.absolute()) for book in books]
         settings = settings.model_copy(update={"prices": [*settings.prices, *more]})

@@ -181,30 +181,12 @@ def attempt_of(ticket: Ticket, attempt_id: str, number: int, terms: Terms, now: 
     plan = terms.plan
     usage = plan.bound_usage()
     bound = terms.bound(usage, free=free)
-    return Attempt(
-        id=attempt_id,
-        request_id=ticket.id,
-        number=number,
-        at=now,
-        team=ticket.caller.team,
-        key=ticket.caller.key,
-        route=ticket.booked or ticket.decision.route.name,
-        model=plan.model.name,
-        vendor=plan.model.vendor,
-        tier=plan.model.tier,
-        price=plan.price.label,
-        currency=ticket.currency,
-        vendor_currency=plan.price.currency,
-        held=bound.cost,
-        held_vendor=bound.vendor,
-        held_flagship=bound.flagship,
-        held_fixed=bound.fixed,
-        holds=bound.accounts,
-        bound=usage,
-        reason=ticket.decision.reason,
-        tags=ticket.chat.wishes.tags,
-        operation=OPERATIONS[ticket.chat.endpoint],
-        prompt_estimate=plan.tokens.tokens,
-        prompt_high=plan.tokens.high,
-        propensity=ticket.decision.propensity if number == 1 and plan.model is ticket.decision.plans[0].model else None,
-    )
+    propensity = ticket.decision.propensity if number == 1 and plan.model is ticket.decision.plans[0].model else None
+    model = plan.model
+    return Attempt(  # in the order of its fields, since names cost four times as much
+        attempt_id, ticket.id, number, now, ticket.caller.team, ticket.caller.key,
+        ticket.booked or ticket.decision.route.name, model.name, model.vendor, model.tier, plan.price.label,
+        ticket.currency, plan.price.currency, bound.cost, bound.vendor, bound.flagship, bound.accounts, usage,
+        ticket.decision.reason, ticket.chat.wishes.tags, OPERATIONS[ticket.chat.endpoint],
+        plan.tokens.tokens, plan.tokens.high, propensity, bound.fixed,
+    )  # fmt: skip

@@ -78,7 +78,7 @@ async def test_a_new_budget_knows_what_its_window_has_cost(config, tmp_path):
     await asyncio.to_thread(work)
 
 
-@pytest.mark.parametrize("bad", ["teams: {search: [", "models: {gpt: {vendor: nobody}}\n", "currency: 5\n"])
+@pytest.mark.parametrize("bad", ["", "teams: {search: [", "models: {gpt: {vendor: nobody}}\n", "currency: 5\n"])
 async def test_a_bad_file_keeps_the_old_configuration_and_is_counted_and_shown(config, tmp_path, bad):
     def work():
         config["server"]["open_page"] = True

@@ -120,22 +120,14 @@ def plan_of(chat: ChatRequest, route: Route, model: Model, measure: Measure, mar
     if rate is None:
         return None, f"unpriced: no exchange rate for {price.currency}"
     expected_nano = nano_from_pico(expected_pico, rate)
-    plan = Plan(
-        model=model,
-        price=price,
-        facts=facts,
-        tokens=tokens,
-        output_cap=cap,
-        choices=chat.choices,
-        capped_by=capped_by,
-        input_pico=input_pico,
-        per_output_pico=per_output,
-        expected_nano=expected_nano,
-        expected_output=expected,
-        likely_output=market.likely_output(route.name),
-        expected_cached=cached,
-        warm_nano=nano_from_pico(cold_pico, rate) - expected_nano if cached else 0,
+    likely, warm_nano = (
+        market.likely_output(route.name),
+        nano_from_pico(cold_pico, rate) - expected_nano if cached else 0,
     )
+    plan = Plan(  # in the order of its fields, since names cost four times as much
+        model, price, facts, tokens, cap, chat.choices, capped_by, input_pico, per_output, expected_nano, expected,
+        likely, cached, warm_nano,
+    )  # fmt: skip
     most = chat.wishes.max_cost
     if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
         return _within(plan, most, rate)
