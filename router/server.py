@@ -73,6 +73,8 @@ async def run(
     try:
         await farebox.start(taken, patient=patient)
         await runner.setup()
+        if station is not None:
+            await station.begin(farebox, app[LOGINS], lambda sock: _listen(farebox, runner, fronts, sock), leave.set)
         listeners = [await _listen(farebox, runner, fronts, sock) for sock in sockets]
         if taken is not None:
             farebox.lend(taken)
@@ -86,8 +88,6 @@ async def run(
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # a request makes some hundred objects and hardly a cycle
-        if station is not None:
-            await station.begin(farebox, app[LOGINS], lambda sock: _listen(farebox, runner, fronts, sock), leave.set)
         announce(url_of(sockets[0]))
         await leave.wait()
         log.info("draining", extra={"count": farebox.room.in_flight})

@@ -105,8 +105,9 @@ class Sharing:
 
     async def begin(self) -> None:
         """Live. Raises `StoreDown`."""
-        for name in await self.ledger.release(names_beside(self.recorder.journal.path)):  # it has been taken in
-            await self.leases.buried(name)
+        for journal in (self.recorder.journal, *self.recorder.left):  # they have been taken in
+            for name in await self.ledger.release(names_beside(journal.path)):
+                await self.leases.buried(name)
         await self.accounts.join()
         if self.quotas is not None:
             self.quotas.lent = self.accounts

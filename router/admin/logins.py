@@ -27,6 +27,7 @@ class Logins:
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, tuple[int, str]] = OrderedDict()  # hash of the cookie → (until, hash of the key)
+        self._ended: OrderedDict[str, None] = OrderedDict()  # hashes of cookies: who still tells of one tells old news
         self._wrong: OrderedDict[str, int] = OrderedDict()  # address → when all its wrong keys are forgotten
 
     def begin(self, key: str, now: int) -> str:
@@ -42,7 +43,8 @@ class Logins:
     def adopt(self, entry: Sequence[Any]) -> None:
         """A login that another worker has begun."""
         cookie, until, under = entry
-        self._open[cookie] = until, under
+        if cookie not in self._ended:
+            self._open[cookie] = until, under
         while len(self._open) > MOST_LOGINS:
             self._open.popitem(last=False)
 
@@ -69,6 +71,9 @@ class Logins:
 
     def forget(self, cookie: str) -> None:
         self._open.pop(cookie, None)
+        self._ended[cookie] = None
+        while len(self._ended) > MOST_LOGINS:
+            self._ended.popitem(last=False)
 
     def wait_s(self, address: str, now: int) -> int:
         """Seconds until this address may try a key; 0: now. Each wrong one costs a pause, of which some are free."""

@@ -43,18 +43,18 @@ async def together(farebox: "Farebox", logins: "Logins") -> None:
     siblings = farebox.siblings
     siblings.counted = Counted(siblings.place(siblings.number, "counted"), _facts(farebox))
     siblings.answers |= _answers(farebox, logins)
+    farebox.labels.observers.append(lambda label: siblings.tell_all("label", label=asdict(label)))
+    if not siblings.first:
+        farebox.promises.file = None  # the first writes down what all have seen
+        observers = farebox.settlement.observers
+        observers[observers.index(farebox.alerts.observe)] = Touched(farebox).observe
+    await siblings.listen()  # before it asks, so that it misses nothing that happens meanwhile
     for number in siblings.others:
         with contextlib.suppress(Gone):
             found = await siblings.ask(number, "memory")
             logins.take(found["logins"])
             farebox.promises.take(found["promises"])
             break
-    farebox.labels.observers.append(lambda label: siblings.tell_all("label", label=asdict(label)))
-    if not siblings.first:
-        farebox.promises.file = None  # the first writes down what all have seen
-        observers = farebox.settlement.observers
-        observers[observers.index(farebox.alerts.observe)] = Touched(farebox).observe
-    await siblings.listen()
 
 
 def _answers(farebox: "Farebox", logins: "Logins") -> dict[str, Answer]:

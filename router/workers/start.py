@@ -116,7 +116,7 @@ class _Shared:
             farebox.room.parts = self.count
             if self.tokenizer is not None:
                 farebox.tokenizer.take(self.tokenizer)
-            await run(farebox, sockets[worker.number], lambda _: None, station=station)
+            await run(farebox, sockets[worker.number], lambda _: station.say(ready=True), station=station)
 
         try:
             asyncio.run(serving())

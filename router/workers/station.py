@@ -38,7 +38,7 @@ class Station:
     _task: asyncio.Task[None] | None = None
 
     async def begin(self, farebox: "Farebox", logins: "Logins", listen: Listen, leave: Callable[[], Any]) -> None:
-        """Answer siblings, say that requests are served here, and do what the parent says until it ends."""
+        """Answer siblings, and do what the parent says until it ends."""
         await together(farebox, logins)
         self._siblings = farebox.siblings
         reader, self._writer = await asyncio.open_connection(sock=self.channel)
@@ -48,7 +48,6 @@ class Station:
         farebox.sharing.named.append(lambda name: self.say(replica=name))
         if not isinstance(farebox.accounts, MemoryAccounts):
             self.say(replica=farebox.accounts.replica)
-        self.say(ready=True)
 
     def say(self, **what: Any) -> None:
         if self._writer is not None:
