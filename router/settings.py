@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -262,7 +263,7 @@ class Settings(Strict):
 
     @field_validator("accounts")
     @classmethod
-    def _is_redis(cls, value: str | None) -> str | None:
+    def _is_redis(cls, value: str | None, info: ValidationInfo) -> str | None:
         """What is wrong is told without the value."""
         if value is not None:
             if not is_redis(value):
@@ -271,13 +272,11 @@ class Settings(Strict):
                 )
             if find_spec("redis") is None:
                 raise ValueError("Redis's client is not installed: pip install 'farebox[redis]'")
+            if "store" in info.data and not info.data["store"].startswith(SCHEMES):
+                raise ValueError(
+                    "accounts in Redis need a store in PostgreSQL, which knows what was spent and who lives"
+                )
         return value
-
-    @model_validator(mode="after")
-    def _accounts_have_a_store(self) -> Self:
-        if self.accounts is not None and not self.store.startswith(SCHEMES):
-            raise ValueError("accounts in Redis need a store in PostgreSQL, which knows what was spent and who lives")
-        return self
 
     @property
     def place(self) -> Place:

@@ -24,6 +24,7 @@ from router.stores.purses import Part, Purses
 
 log = logging.getLogger("farebox.leases")
 
+AGAIN_S = 3 * RENEW_S  # after the store was away: the others could not renew either, and are not dead for that
 POLL_S = 0.25  # how often the store is asked again for what others were asked to give back
 FRESH_S = 1.0  # how old a sum may be where little is left
 TIGHT = 20  # little is less than one part of so many of the limit
@@ -56,7 +57,8 @@ class LeasedAccounts:
         self.operations: Counter[str] = Counter()  # of the store
         self._leases, self._seconds, self._name, self._become = leases, seconds, name, become
         self._purses = Purses(seconds)
-        self._valid_until = self._down_until = float("-inf")
+        self._valid_until = self._down_until = self._again = float("-inf")
+        self._missed = False  # a renewal
         self._holds: dict[str, Charges] = {}
         self._changes = Changes()
         self._turn = asyncio.Lock()  # one draw at a time: each says what is counted on when it is sent
@@ -181,12 +183,17 @@ class LeasedAccounts:
         except Buried:
             await self._start_over()
             return ()
+        except StoreDown:
+            self._missed = True
+            raise
+        if self._missed:
+            self._missed, self._again = False, sent
         self._valid_until = max(self._valid_until, sent + TTL_S)
         self.live = max(1, renewed.live)
         async with self._turn:
             await self._balance(renewed.recalled)
             await self._look_around()
-        return renewed.dead
+        return renewed.dead if sent - self._again >= AGAIN_S else ()
 
     async def refresh(self, budgets: Iterable[Budget], now: int) -> None:
         """Know how these stand. Raises `StoreDown`."""

@@ -72,12 +72,14 @@ class RedisLeases:
         self._scripts = {name: self._redis.register_script(getattr(redislua, name)) for name in names}
         self._lock = asyncio.Lock()
         self._number = 0
+        self._doubtful = False  # since somebody was buried, accounts are looked at anew
         self._moved: float | None = None  # since when others are in an epoch that this replica cannot look for
         self._forget("")
 
     def _forget(self, replica: str) -> None:
         self._replica = replica
         self._epoch = ""  # in which it has said what it has
+        self._entered = ""  # that is in its row
         self._alike = False  # it has seen everybody in it
         self._mine: dict[Account, int] = {}  # the most that it counts on
         self._settled: dict[Account, int] = {}  # by everybody else, as last known
@@ -91,7 +93,7 @@ class RedisLeases:
             renewed = await self._rows.join(replica)
             self._forget(replica)
             self._epoch = told.epoch  # there is nothing to say in it
-            self._alike = await self._rows.enter(replica, told.epoch)
+            self._alike, self._entered = await self._rows.enter(replica, told.epoch), told.epoch
             return renewed
 
     async def renew(self, replica: str) -> Renewed:
@@ -129,7 +131,7 @@ class RedisLeases:
             self._settled.update(zip(accounts, (lease.settled for lease in told), strict=True))
             taken: dict[Account, int] = {}
             if self._epoch:
-                for part in _parts([key for key in accounts if key not in self._based]):
+                for part in _parts([key for key in accounts if self._doubtful and key not in self._based]):
                     await self._set_bases(part)
                 for part in _parts(accounts):
                     found = await self._ask("PEEK", [self._hash(key) for key in part])
@@ -155,6 +157,7 @@ class RedisLeases:
     async def buried(self, replica: str) -> None:  # noqa: ARG002 (as the port has it)
         """Each account is to be looked at anew: it may have had something of it."""
         self._based.clear()
+        self._doubtful = True
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -182,7 +185,7 @@ class RedisLeases:
                 break
             self._epoch, told = "", await self._hello()
         if not self._alike:
-            self._alike = await self._rows.enter(self._replica, self._epoch)
+            self._alike, self._entered = await self._rows.enter(self._replica, self._epoch), self._epoch
         return told.wanted
 
     async def _state(self) -> bool:
@@ -211,7 +214,7 @@ class RedisLeases:
         """Redis does not answer, but PostgreSQL may: this replica lives on with what it has, unless the others have found
         Redis in a new epoch and wait for it. Raises `StoreDown` once they have waited so long that it has to be given up.
         """
-        if not await self._rows.moved(self._epoch):
+        if not await self._rows.moved(self._entered):
             self._moved = None
             return
         now = self._seconds()

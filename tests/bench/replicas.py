@@ -3,9 +3,9 @@
     python tests/bench/replicas.py [--store postgres|redis|sqlite] [--seconds 180] [--replicas 4] [--rate 60] [--seed N] [--json]
 
 The load is open: a request leaves on its timetable, to a replica at random, as from a balancer that knows nothing. After
-a steady while, in which the store's operations are counted, replicas are SIGKILLed and started again or stopped for up to
-40 s (longer than a lease), their wall clocks are set up to 5 s forwards and backwards, and PostgreSQL and Redis are
-killed and started again, alone and both. The vendor is this process: it bills each call as soon as it is there, in full,
+a steady while, in which the store's operations are counted, replicas are told to end, SIGKILLed and started again, or
+stopped for up to 40 s (longer than a lease), their wall clocks are set up to 5 s forwards and backwards, and PostgreSQL and Redis are
+killed and started again, alone and both; Redis comes back empty or old. The vendor is this process: it bills each call as soon as it is there, in full,
 whatever becomes of the answer, and compares each team's bill with its caps at that instant. When the trouble is over
 each tight budget is used up; then what is in the ledger is held against the bill, call by call.
 """
@@ -41,6 +41,7 @@ MEAN = PROMPT * PER_INPUT + 30 * PER_OUTPUT  # of a request
 STEPPED = Path(__file__).resolve().parent.parent / "money" / "stepped.py"
 ASKED = re.compile(r"team=(\w+) n=(\d+) out=(\d+) wait=([\d.]+) (\w+)")
 WARM_S = 8  # before operations are counted: first every replica draws on every budget
+LONG = [(0, 0), (0, 5), (5, 20), (5, 20), (20, 40)]  # seconds that something is away: leases last for 15, and 10 more
 QUIET_S = 90  # the longest that burying, mending and using up may take
 
 
@@ -266,33 +267,28 @@ class Storm:
     # The trouble
 
     async def trouble(self):
-        kinds = [
-            "kill",
-            "pause",
-            "clock",
-            *(["postgres"] if self.postgres else []),
-            *(["redis", "both"] if self.redis else []),
-        ]
-        weights = {"kill": 5, "pause": 2, "clock": 3, "postgres": 2, "redis": 3, "both": 1}
+        weights = {"kill": 5, "pause": 2, "clock": 3}
+        weights |= {} if self.workers else {"stop": 2}
+        weights |= {"postgres": 2} if self.postgres else {}
+        weights |= {"redis": 3, "both": 1} if self.redis else {}
         until = time.monotonic() + self.args.seconds
         busy = set()
         while time.monotonic() < until:
             await asyncio.sleep(self.dice.uniform(0.5, self.args.every))
-            what = self.dice.choices(kinds, [weights[kind] for kind in kinds])[0]
-            replica, long = (
-                self.dice.choice(self.replicas),
-                self.dice.choice([0, self.dice.uniform(0, 5), self.dice.uniform(5, 20)]),
-            )
+            (what,) = self.dice.choices([*weights], [*weights.values()])
+            replica, long = self.dice.choice(self.replicas), self.dice.uniform(*self.dice.choice(LONG))
             long = min(long, max(0.0, until - time.monotonic()))
             self.events[what] += 1
             if what == "kill":
                 replica.kill(long)
+            elif what == "stop" and replica.child is not None:
+                replica.child.terminate()
             elif what == "clock":
                 replica.offset.write_text(str(self.dice.randint(-5, 5)))
             elif what == "pause":
-                work = replica.pause(min(2 * long, max(0.0, until - time.monotonic())))
+                work = replica.pause(long)
                 busy.add(asyncio.create_task(work))
-            else:
+            elif what in {"postgres", "redis", "both"}:
                 stores = [self.postgres, self.redis] if what == "both" else [getattr(self, what)]
                 busy |= {asyncio.create_task(self.restart(store, long)) for store in stores if store not in self.down}
         await asyncio.gather(*busy)
@@ -302,6 +298,8 @@ class Storm:
         await asyncio.to_thread(store.kill)
         await asyncio.sleep(for_s)
         await asyncio.to_thread(store.start)
+        if store is self.redis and self.dice.random() < 0.5:  # the next time it comes back with what it had now
+            await asyncio.to_thread(store.ask, "SAVE")
         self.down.discard(store)
 
     # The run
@@ -313,9 +311,7 @@ class Storm:
         if self.args.store in {"postgres", "redis"}:
             from postgresserver import PostgresServer  # noqa: PLC0415 (only where it is asked for)
 
-            self.postgres = await asyncio.to_thread(
-                stack.enter_context, PostgresServer(self.folder / "postgres", "-c", "synchronous_commit=on")
-            )
+            self.postgres = await asyncio.to_thread(stack.enter_context, PostgresServer(self.folder / "postgres"))
         if self.args.store == "redis":
             (self.folder / "redis").mkdir()
             self.redis = await asyncio.to_thread(stack.enter_context, RedisServer(self.folder / "redis"))
@@ -452,7 +448,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=180, help="of trouble")
     parser.add_argument("--steady", type=float, default=20, help="seconds before it, in which operations are counted")
     parser.add_argument("--steady-rate", type=float, default=300)
-    parser.add_argument("--every", type=float, default=4, help="the longest pause between two troubles")
+    parser.add_argument("--every", type=float, default=10, help="the longest pause between two troubles")
     parser.add_argument("--replicas", type=int, default=4)
     parser.add_argument("--rate", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))

@@ -94,6 +94,32 @@ def test_a_database_is_a_store_under_either_name(run, config, store):
     assert "is right" in run("check", config).stdout
 
 
+@pytest.mark.parametrize(
+    ("store", "accounts", "told"),
+    [
+        ("postgresql://user@host/db", "http://:very-secret@host/0", "accounts are null (in the store), or redis://"),
+        ("postgresql://user@host/db", "redis://:very-secret@host:port/0", "accounts are null"),
+        ("postgresql://user@host/db", "redis://:very-secret@host/zero", "accounts are null"),
+        ("postgresql://user@host/db", "redis://", "accounts are null"),
+        ("sqlite:///farebox.db", "redis://:very-secret@host", "accounts in Redis need a store in PostgreSQL"),
+    ],
+)
+def test_accounts_that_are_nowhere_are_a_problem_that_shows_no_password(check, store, accounts, told):
+    text = written().replace("sqlite:///farebox.db", f'"{store}"')
+    ((line, key, message),) = check(f'accounts: "{accounts}"\n{text}')
+    assert (line, key) == (1, "accounts")
+    assert told in message and "very-secret" not in message
+
+
+@pytest.mark.parametrize(
+    "accounts", ["redis://host", "redis://:very-secret@host:6379/0", "rediss://u:very-secret@host/1"]
+)
+def test_accounts_are_in_redis_under_either_name(run, config, accounts):
+    text = written().replace("sqlite:///farebox.db", "postgresql://user@host/db")
+    config.write_text(f'accounts: "{accounts}"\n{text}')
+    assert "is right" in run("check", config).stdout
+
+
 def test_what_does_not_fit_together_is_found_all_at_once(check):
     found = check(
         written(

@@ -13,12 +13,13 @@ from replicas import arguments, main
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("store", ["postgres", "redis"])
+@pytest.mark.parametrize("store", ["sqlite", "postgres", "redis"])
 async def test_no_bill_passes_a_cap_and_every_call_has_its_row(tmp_path, store):
     seed = str(random.randrange(10**6))
     print(f"seed {seed}")
     told = await main(
-        arguments().parse_args(["--store", store, "--seconds", "12", "--steady", "0", "--seed", seed]), tmp_path
+        arguments().parse_args(["--store", store, "--seconds", "12", "--every", "4", "--steady", "0", "--seed", seed]),
+        tmp_path,
     )
     print(told)
     assert told["calls_billed"] > 20 and sum(told["events"].values()) > 2

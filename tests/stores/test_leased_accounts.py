@@ -63,6 +63,31 @@ async def test_a_hold_within_the_lease_asks_nobody():
     assert (one.store.asked - before) / holds <= 0.02
 
 
+async def test_nobody_is_buried_because_the_store_was_away_for_longer_than_a_lease():
+    w = await world()
+    one, two = w.replicas
+    name = await w.reserve(two, 50)
+    for replica in (one, two):
+        replica.store.fails = ["before"]
+        with pytest.raises(StoreDown):
+            await w.beat(replica)
+    w.past_burial()
+    before = two.accounts.replica
+    await w.beat(one)
+    await w.beat(two)
+    assert two.accounts.replica == before and two.accounts.is_valid
+    await w.close(two, name)
+    two.store.fails = ["before"] * 9
+    for _ in range(9):
+        w.push(RENEW_S)
+        await w.beat(one)
+        with pytest.raises(StoreDown):
+            await w.beat(two)
+    w.push(RENEW_S)
+    await w.beat(one)
+    assert before not in w.leases.until  # the store was there all the time
+
+
 async def test_many_who_wait_share_one_operation():
     w = await world(2, of(10**9))
     one = w.replicas[0]
