@@ -59,6 +59,7 @@ class LeasedAccounts:
         self._purses = Purses(seconds)
         self._valid_until = self._down_until = self._again = float("-inf")
         self._missed = False  # a renewal
+        self._recalled: frozenset[Account] = frozenset()  # at the last one
         self._holds: dict[str, Charges] = {}
         self._changes = Changes()
         self._turn = asyncio.Lock()  # one draw at a time: each says what is counted on when it is sent
@@ -161,10 +162,10 @@ class LeasedAccounts:
                     await self._hurry.wait()
             self._hurry.clear()
             try:
-                dead = await self.beat()
-                await told()
-                for name in dead:
+                for name in await self._renew():  # in Redis nobody is lent more before they are buried
                     await bury(name)
+                await self._give_and_take()
+                await told()
             except StoreDown as error:
                 if not failing:
                     log.error("leases cannot be renewed", extra={"error": str(error)})  # noqa: TRY400 (the cause is in the message)
@@ -176,6 +177,11 @@ class LeasedAccounts:
 
     async def beat(self) -> tuple[str, ...]:
         """Tell that this replica lives, give back and fill up: the replicas that are to be buried. Raises `StoreDown`."""
+        dead = await self._renew()
+        await self._give_and_take()
+        return dead
+
+    async def _renew(self) -> tuple[str, ...]:
         sent = self._seconds()
         self.operations["renew"] += 1
         try:
@@ -189,11 +195,15 @@ class LeasedAccounts:
         if self._missed:
             self._missed, self._again = False, sent
         self._valid_until = max(self._valid_until, sent + TTL_S)
-        self.live = max(1, renewed.live)
-        async with self._turn:
-            await self._balance(renewed.recalled)
-            await self._look_around()
+        self.live, self._recalled = max(1, renewed.live), renewed.recalled
         return renewed.dead if sent - self._again >= AGAIN_S else ()
+
+    async def _give_and_take(self) -> None:
+        """Balance what others want, what is low and what is too much, and look around."""
+        recalled, self._recalled = self._recalled, frozenset()
+        async with self._turn:
+            await self._balance(recalled)
+            await self._look_around()
 
     async def refresh(self, budgets: Iterable[Budget], now: int) -> None:
         """Know how these stand. Raises `StoreDown`."""

@@ -4,10 +4,11 @@
 
 The load is open: a request leaves on its timetable, to a replica at random, as from a balancer that knows nothing. After
 a steady while, in which the store's operations are counted, replicas are told to end, SIGKILLed and started again, or
-stopped for up to 40 s (longer than a lease), their wall clocks are set up to 5 s forwards and backwards, and PostgreSQL and Redis are
-killed and started again, alone and both; Redis comes back empty or old. The vendor is this process: it bills each call as soon as it is there, in full,
-whatever becomes of the answer, and compares each team's bill with its caps at that instant. When the trouble is over
-each tight budget is used up; then what is in the ledger is held against the bill, call by call.
+stopped for up to 40 s (longer than a lease), their wall clocks are set up to 5 s forwards and backwards, and PostgreSQL
+and Redis are killed and started again, alone and both; Redis comes back empty or old. The vendor is this process: it
+bills each call as soon as it is there, in full, whatever becomes of the answer, and compares each team's bill with its
+caps at that instant. When the trouble is over each tight budget is used up; then what is in the ledger is held against
+the bill, call by call.
 """
 
 import argparse

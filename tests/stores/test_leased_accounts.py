@@ -88,6 +88,25 @@ async def test_nobody_is_buried_because_the_store_was_away_for_longer_than_a_lea
     assert before not in w.leases.until  # the store was there all the time
 
 
+async def test_the_dead_are_buried_although_nothing_can_be_drawn():
+    """In Redis nothing can be, until they are."""
+    w = await world()
+    one, two = w.replicas
+    await w.reserve(one, 50)
+    w.past_burial()
+    one.store.fails = [None, "before"] * 100  # each renewal is answered, and nothing else
+    buried = []
+
+    async def bury(name):
+        buried.append(name)
+        tending.cancel()
+
+    tending = asyncio.create_task(one.accounts.tend(bury, lambda: asyncio.sleep(0), every_s=0))
+    await asyncio.wait([tending], timeout=5)
+    tending.cancel()
+    assert set(buried) == {two.accounts.replica}
+
+
 async def test_many_who_wait_share_one_operation():
     w = await world(2, of(10**9))
     one = w.replicas[0]
