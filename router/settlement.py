@@ -305,8 +305,9 @@ class Settlement:
             flagship, fixed = charge.cost, 0
         first_byte_ms = None if tally.first_byte_s is None else round((tally.first_byte_s - tally.began) * 1000)
         return Entry(  # in the order of its fields, since names cost four times as much
-            tally.attempt, outcome, basis, usage, charge.cost, charge.vendor, flagship, charge.accounts + tally.free_charges, tally.final,
-            first_byte_ms, round((ended - tally.began) * 1000), str(failure.fault) if failure else "", charge.list_cost,
+            tally.attempt, outcome, basis, usage, charge.cost, charge.vendor, flagship,
+            charge.accounts + tally.free_charges, tally.final, first_byte_ms, round((ended - tally.began) * 1000),
+            str(failure.fault) if failure else "", charge.list_cost,
             tally.reader.service_tier if tally.reader else None, charge.free_tokens,
             tally.served(usage) if basis == "reported" else "", tally.vendor_id, fixed,
         )  # fmt: skip
