@@ -9,7 +9,7 @@ from fakes import budget
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from replicas import World
+from leasing import World
 
 from router.core.errors import Overloaded
 from router.core.lease import GRACE_S, RENEW_S, TTL_S

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from fakes import model
-from replicas import World
+from leasing import World
 
 from router.core.lease import RENEW_S
 from router.core.prices import Quota
