@@ -8,7 +8,7 @@ vendor that is ill, answers and streams whose client leaves before they come or 
 that is changed and reloaded each round. Then all is quiet for a moment, and what the process has is counted.
 
 It passes (exit 0) if the last half is flat: no more files, threads or tasks in its last quarter than there were in its first,
-and memory that grows by less than 1 % over it; if every request of wrk was answered, and if the ledger has a row for each call
+and memory (the process's, and the number of Python's blocks) that grows by less than 1 % over it; if every request of wrk was answered, and if the ledger has a row for each call
 and nothing left open. Exit 1: it is not, or something answered wrongly; 2: a tool is missing.
 """
 
@@ -57,14 +57,14 @@ MESSAGES = [{"role": "user", "content": "hello there"}]
 
 
 def serve(config, told):
-    """Farebox as `farebox serve` starts it, and the number of its tasks in a file each second."""
+    """Farebox as `farebox serve` starts it, and each second the numbers of its tasks and of Python's blocks of memory in a file."""
     from router import app, cli  # noqa: PLC0415 (only the child needs it)
 
     start = app.Farebox.start
 
     async def counting(told):
         while True:
-            Path(f"{told}.new").write_text(str(len(asyncio.all_tasks())))
+            Path(f"{told}.new").write_text(f"{len(asyncio.all_tasks())} {sys.getallocatedblocks()}")
             Path(f"{told}.new").rename(told)
             await asyncio.sleep(1)
 
@@ -157,11 +157,13 @@ class Troubles:
 def counted(pid, told):
     """What the process has now."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    tasks, blocks = map(int, Path(told).read_text().split())
     return {
         "memory_mb": int(status["VmRSS"].split()[0]) / 1024,
         "files": sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
         "threads": int(status["Threads"]),
-        "tasks": int(Path(told).read_text()),
+        "tasks": tasks,
+        "blocks": blocks,
     }
 
 
@@ -222,7 +224,7 @@ def soak(args):
             samples.append({**told, **counted(child.pid, tasks)})
             print(
                 "{at_s:6.0f} s {requests:9,d} requests {memory_mb:7.1f} MB {files:4d} files {threads:3d} threads "
-                "{tasks:3d} tasks".format(**samples[-1]), file=sys.stderr, flush=True,
+                "{tasks:3d} tasks {blocks:9,d} blocks".format(**samples[-1]), file=sys.stderr, flush=True,
             )  # fmt: skip
         reloaded = metric(port, "farebox_config_reloads_total")
         with contextlib.closing(sqlite3.connect(folder / "farebox.db")) as ledger:
@@ -239,9 +241,9 @@ def judged(found):
     half = found["samples"][len(found["samples"]) // 2 :]
     part = max(1, len(half) // 4)
     out = []
-    for name in ("memory_mb", "files", "threads", "tasks"):
+    for name in ("memory_mb", "blocks", "files", "threads", "tasks"):
         first, last = ([one[name] for one in few] for few in (half[:part], half[-part:]))
-        most = statistics.median(first) * (1 + GROWTH) if name == "memory_mb" else max(first)
+        most = statistics.median(first) * (1 + GROWTH) if name in {"memory_mb", "blocks"} else max(first)
         out.append((name, statistics.median(first), statistics.median(last), statistics.median(last) <= most))
     served = sum(found["requests"].values())
     out.append(("rows with an answer", served, found["rows"].get("ok", 0), found["rows"].get("ok", 0) >= served))
