@@ -38,6 +38,7 @@ from router.turns import Turns
 log = logging.getLogger("farebox.labels")
 
 TEND_S = 3600.0
+WRITTEN_S = 10.0  # how long a label waits for the row of its answer
 MOST_PENDING = 20_000  # requests whose entry has not come yet
 KEPT = frozenset({"ok", "cut", "left"})  # outcomes of requests that have an answer which can be judged
 
@@ -171,6 +172,8 @@ class Labels:
             StoreDown: they are not kept.
 
         """
+        if any(label.request_id in self._pending for label in labels):  # a vendor beside it was faster than its own row
+            await self.settlement.drain(WRITTEN_S)
         for one in await self.store.label(labels, bare):
             if not one.again:
                 self.counts[one.route, one.source] += 1
