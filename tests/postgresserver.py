@@ -34,6 +34,15 @@ def programs():
     return next(folder for folder in folders if folder.is_dir() and (version != "16" or folder.name == "pginstall"))
 
 
+def _open_to_all():
+    """A folder for temporary files that nobody may go into: the usual one, unless it is somebody's own."""
+    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):
+        path = Path(place).resolve()
+        if path.is_dir() and all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents)):
+            return path
+    return None
+
+
 class PostgresServer:
     """`postgres` as a child, and `url` of a database in it. What it says is in `postgres.log` of `folder`."""
 
@@ -69,7 +78,7 @@ class PostgresServer:
             time.sleep(0.05)
 
     def _make(self):
-        self._own = Path(tempfile.mkdtemp(prefix="farebox-postgres-"))
+        self._own = Path(tempfile.mkdtemp(prefix="farebox-postgres-", dir=_open_to_all() if self._as else None))
         self._data = self._own / "data"
         if self._as:
             shutil.chown(self._own, self._as["user"])

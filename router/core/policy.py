@@ -129,9 +129,7 @@ def decide(
         reason = f"{reason}; the beginning of the prompt is in the cache of {chosen[0].model.name}"
     plans = (*chosen, *spare)
     if unwell:
-        first = plans[0].model
-        plans = tuple(sorted(plans, key=lambda plan: id(plan.model) in unwell))
-        reason += f"; passing over {first.name}, which is unwell" if plans[0].model is not first else ""
+        plans, reason = _well_first(plans, unwell, reason)
     below: tuple[Plan, ...] = ()
     if len(plans) < len(able):  # some could serve it and are not good enough
         tried = {id(plan.model) for plan in plans}
@@ -141,6 +139,13 @@ def decide(
     return Decision(
         route, plans, tuple(verdicts), reason, need, flagship, market.at, market.rates, fixed, judged, below
     )
+
+
+def _well_first(plans: tuple[Plan, ...], unwell: set[int], reason: str) -> tuple[tuple[Plan, ...], str]:
+    """Those that are unwell last, and that said where it changes who is asked."""
+    first = plans[0].model
+    plans = tuple(sorted(plans, key=lambda plan: id(plan.model) in unwell))
+    return plans, reason if plans[0].model is first else f"{reason}; passing over {first.name}, which is unwell"
 
 
 def _own(route: Route, able: list[Plan]) -> list[Plan]:

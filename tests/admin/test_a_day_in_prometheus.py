@@ -173,8 +173,16 @@ def test_promtool_accepts_the_rules(file):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+# Of eight promtools at once on two processors one in ten misses a sample of a test that lasts for days: each compacts its
+# storage beside the evaluation. What is wrong with a rule is wrong each time.
+TRIES = 5
+
+
 @pytest.mark.timeout(600)  # promtool walks days of samples, on whatever machine there is
 @pytest.mark.parametrize("file", sorted((DEPLOY / "tests").glob("*.yml")), ids=lambda file: file.stem)
 def test_rules_and_alerts_do_what_their_tests_say(file):
-    done = promtool("test", "rules", file)
+    for _ in range(TRIES):
+        done = promtool("test", "rules", file)
+        if done.returncode == 0:
+            break
     assert done.returncode == 0, done.stdout + done.stderr

@@ -98,7 +98,7 @@ async def test_the_door_speaks_the_visitors_language_and_keeps_it_through_the_lo
 # What the core says: every sentence in the code that makes a reason, or tells why a candidate is not tried
 
 SAYING = {
-    "core/policy.py": {"decide", "_why", "_unmet", "_too_plain"},
+    "core/policy.py": {"decide", "_cheapest_of", "_well_first", "_unmet", "_too_plain"},
     "core/plan.py": {"plan_of", "_within"},
     "core/catalog.py": {"_lost"},
     "core/checks.py": {"_finish", "_empty", "_refused", "_language", "_schema", "_tools", "_code", "_length"},
