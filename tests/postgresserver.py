@@ -43,6 +43,14 @@ def _open_to_all():
     return None
 
 
+def _copied(programs, to):
+    """Programs where they can be looked at, with the libraries that they find by the way from their own place to them."""
+    package = programs.parent
+    for folder in package.parent.glob(f"{package.name}.libs"):
+        shutil.copytree(folder, to / folder.name)
+    return Path(shutil.copytree(programs, to / package.name / programs.name))
+
+
 class PostgresServer:
     """`postgres` as a child, and `url` of a database in it. What it says is in `postgres.log` of `folder`."""
 
@@ -87,7 +95,7 @@ class PostgresServer:
         try:
             self._run(initdb)
         except PermissionError:
-            self._programs = Path(shutil.copytree(self._programs, self._own / "programs"))
+            self._programs = _copied(self._programs, self._own / "programs")
             self._run(initdb)
 
     def _run(self, command):

@@ -499,6 +499,10 @@ def table(found):
         (f"processor time of a request, {what}", f"{one['cpu_us']:.0f} us", "flat", one["ratio"] < FLAT, f"{one['ratio']:.2f} times")
         for what, one in found.get("flat", {}).items()
     ]  # fmt: skip
+    if "workers" in found:
+        two, times = found["workers"]["two"], found["workers"]["times"]
+        rows.append(("two workers, requests/s beside one process", f"{two['rps']:,.0f}, {times:.2f} times", ">= 1.8 times", times >= 1.8,
+                     f"{found['workers']['times_by_processor_time']:.2f} times by processor time; vendor and loader take {two['others_us']:.0f} us of the same two"))  # fmt: skip
     rows += [
         (f"{name}, in the same way", f"{one['rps']:,.0f}", "", None,
          f"{one['cpu_us']:,.0f} us each; Farebox serves {one['farebox_is']:.1f} times as many")
@@ -518,15 +522,19 @@ def show(rows):
 
 
 def beyond(size):
-    """What needs programs of its own: open streams, what a request costs where there is much of everything, other gateways."""
+    """What needs programs of its own: open streams, a request where there is much of everything, workers, other gateways."""
     import flat  # noqa: PLC0415 (both build on this module)
     import peers  # noqa: PLC0415
+    import workers  # noqa: PLC0415
 
     say("many streams at once")
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     out = {"crowd": measure_crowd(size.streams)}
     say("few and many teams, models and rows")
     out["flat"] = flat.measure(size.rows, size.rounds)
+    if len(set(cores())) > 1:
+        say("one process and two workers")
+        out["workers"] = workers.measure(size.rounds, size.wrk_s)
     litellm, portkey = peers.installed()
     if litellm or portkey:
         say("other gateways")
