@@ -173,7 +173,7 @@ def spent(
     connection.execute("BEGIN IMMEDIATE")
     even = not replica or _says(connection, replica, config_of(accounts))
     live = {name for (name,) in connection.execute("SELECT account FROM accounts WHERE live <> 0")}
-    for budget, start in accounts:
+    for budget, start in sorted(accounts, key=lambda one: (one[0].account, one[1])):  # as draws on leases lock them
         if budget.account not in live:
             spent = _count_anew(connection, budget, start, rates)
             connection.execute(_SET_SPEND, (budget.account, start, spent))

@@ -124,7 +124,7 @@ def migrate(place: Postgres, steps: Sequence[Step] | None = None) -> tuple[int, 
             while now < len(steps):
                 try:
                     now = _take(raw, place, steps)
-                except psycopg.errors.LockNotAvailable:
+                except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):  # those who write were first
                     if time.monotonic() > end:
                         raise
                     time.sleep(_REST_S)
