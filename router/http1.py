@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         self._until_eof = False
         self._paused = False
         self._zip: Any = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.usable = False  # connected, idle and in step with the server
         self.idle_since = 0.0
@@ -114,6 +114,7 @@ class Connection(asyncio.Protocol):
                 exchange.fail(Failure(Fault.RESET, f"the connection ended {when}"))
         if not self.gone.done():
             self.gone.set_result(None)
+        self._parser = None  # which calls us: a circle, and what is in it would wait for the collector
 
     # What the parser tells
 

@@ -76,16 +76,20 @@ def read_head(raw: bytes) -> Head | None:
 class Incoming:
     """A request whose body is still coming; see `api.Incoming` and `room.Body`."""
 
-    __slots__ = ("_here", "_left", "_pieces", "_transport", "_waiter", "content", "content_length", "headers", "keeps")
+    __slots__ = ("_here", "_left", "_pieces", "_transport", "_waiter", "content_length", "headers", "keeps")
 
     def __init__(self, head: Head, transport: asyncio.Transport) -> None:
         self.headers, self.content_length, self.keeps = head.headers, head.length, head.keeps
-        self.content = self
         self._transport = transport
         self._left = head.length
         self._pieces: list[bytes] = []
         self._here = 0
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def content(self) -> "Incoming":
+        """Itself; kept as a field it would be a circle, and every request something for the collector to find."""
+        return self
 
     @property
     def whole(self) -> bool:
