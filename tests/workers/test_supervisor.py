@@ -21,7 +21,7 @@ SCRIPT = """
 
     folder, how = Path(sys.argv[1]), sys.argv[2]
     if how in ("beats", "drains"):
-        supervisor.SILENT_S, supervisor.BEAT_S = 1.0, 0.1
+        supervisor.SILENT_S, supervisor.BEAT_S = 1.5, 0.3
 
     def beat(channel):
         while how == "beats":
@@ -156,7 +156,7 @@ def test_one_that_hangs_is_killed_and_replaced(parent):
     until(lambda: {"do": "uncover", "number": 1} in one.told(0), "another has its place")
     assert one.pids()[0] == before[0] and one.pids()[1] != before[1] and not is_there(before[1])
     assert {"do": "bury", "replica": f"r{before[1]}"} in one.told(0)
-    assert "a worker hangs: it has said nothing for 1 s and is killed" in (one.folder / "errors").read_text()
+    assert "a worker hangs: it has said nothing for 1.5 s and is killed" in (one.folder / "errors").read_text()
 
 
 def test_nobody_is_killed_after_all_were_stopped_together(parent):
