@@ -1,15 +1,17 @@
 """Prometheus: counters that are folds over ledger entries, gauges read from the accounts when scraped.
 
 Money is kept as integers and divided only when it is shown, so a counter equals the ledger to the last nano-unit (a
-double holds that up to nine million units). Counters begin with what the ledger already has, so a restart is no reset.
-Label values are configured names; anything else becomes `other`.
+double holds that up to nine million units). Counters begin with what the ledger already has, so a restart is no reset. Where
+replicas share a ledger each counts from nothing what it has written itself, so that the sum of all is right and none is counted
+twice however they come and go; what all have written since ever each tells as gauges, all alike, of which the greatest is the
+newest. Label values are configured names; anything else becomes `other`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router.core.entry import Entry
@@ -24,7 +26,8 @@ SECONDS_BUCKETS = tuple(0.01 * 2**i for i in range(14))
 ERROR_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # from what cannot be better to what is no estimate
 OVERHEAD_BUCKETS = (0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
-# They count what the ledger has, from its beginning, whoever has written it; all others what one process has seen.
+# They count what the ledger has, from its beginning, whoever has written it; all others what one process has seen. Of a ledger that
+# replicas share they count what one has written.
 FROM_THE_LEDGER = frozenset(
     f"farebox_{name}"
     for name in ("requests", "cost", "vendor_cost", "tokens", "saved", "estimated_cost", "fixed_model_cost")
@@ -37,6 +40,7 @@ class Metrics(Collector):
     def __init__(self, now: Callable[[], Now]) -> None:
         self._now = now
         self._totals: dict[Labels, Total] = {}
+        self.of_all: Sequence[Total] = ()  # what all replicas have written, as last read; nothing where there are none
         self.refused: Counter[tuple[str, ...]] = Counter()
         self.attempts: Counter[tuple[str, ...]] = Counter()
         self.fallbacks: Counter[tuple[str, ...]] = Counter()
@@ -135,16 +139,17 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         now = self._now()
         known = Known(now.snapshot)
-        yield from self._money(known)
+        yield from self._money(known, self._totals.values())
+        yield from map(_of_all, self._money(known, self.of_all))
         yield from self._counts(known, now)
         yield from gauges(now, known)
         for distribution in (self.overhead, self._estimate_error, self._tokens, self._duration, self._first_chunk):
             yield distribution.family()
 
-    def _money(self, known: "Known") -> Iterator[Metric]:
+    def _money(self, known: "Known", totals: Iterable[Total]) -> Iterator[Metric]:
         """Counters that equal the ledger."""
         sums = _Sums()
-        for total in self._totals.values():
+        for total in totals:
             team, model, vendor = known.team(total.team), known.model(total.model), known.vendor(total.vendor)
             route = known.route(total.route)
             place = (team, route, model, vendor, total.tier)
@@ -208,6 +213,15 @@ class Metrics(Collector):
             ("result",),
             {(k,): self.reloads[k] for k in ("ok", "failed")},
         )
+
+
+def _of_all(family: Metric) -> Metric:
+    """The same as a gauge: no counter, since to add up what replicas tell alike is wrong."""
+    name = family.name.replace("farebox_", "farebox_ledger_", 1)
+    told = GaugeMetricFamily(name, f"{family.documentation}, as all replicas have written it")
+    for sample in family.samples:
+        told.add_sample(name, sample.labels, sample.value)
+    return told
 
 
 class _Sums:

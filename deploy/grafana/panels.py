@@ -36,6 +36,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEdito
 SOURCE = DataSourceRef(type_val="prometheus", uid="${DS_PROMETHEUS}")
 TEAM = '{team=~"$team"}'
 OWNER = '{team=~"($team)(/.*)?"}'  # a team's budgets and those of its keys
+APART = (
+    "cluster, namespace, job"  # what sets Fareboxes apart that have a ledger each; whichever of these labels there are
+)
 TODAY, MONTH = "now/d", "now/M"
 WIDTH = 24
 SOON = "$__rate_interval"
@@ -55,10 +58,18 @@ class Row(NamedTuple):
 # PromQL
 
 
+def ever(metric: str, by: str, labels: str = TEAM, at: str = "") -> str:
+    """What the ledger has: of replicas that share it what each tells of all, where the greatest is the newest; else the counters."""
+    of_all = metric.removesuffix("_total").replace("farebox_", "farebox_ledger_", 1)
+    each = f"{APART}, {by}" if by else APART
+    shared = f"max by ({each}) (sum by ({each}, instance) ({of_all}{labels}{at}))"
+    return f"sum by ({by}) ({shared} or sum by ({each}) ({metric}{labels}{at}))"
+
+
 def grown(metric: str, by: str, labels: str = TEAM, since: str = "offset 1d") -> str:
-    """By how much a counter grew: a difference of two readings, exact, and whole also for a series that is new."""
-    now = f"sum by ({by}) ({metric}{labels})"
-    before = f"sum by ({by}) ({metric}{labels} {since})"
+    """By how much that grew: a difference of two readings, exact, and whole also for a series that is new."""
+    now = ever(metric, by, labels)
+    before = ever(metric, by, labels, f" {since}")
     return f"clamp_min({now} - ({before} or {now} * 0), 0)"
 
 

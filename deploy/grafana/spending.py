@@ -45,7 +45,7 @@ def spend() -> Any:
         number("Requests, 24 h", "Whatever became of them", grown("farebox_requests_total", ""), legend="", decimals=0),
         number("Estimated, 24 h", "Share of spend that no vendor reported", f"{grown('farebox_estimated_cost_total', 'currency')} / {cost}", "percentunit"),
     ]  # fmt: skip
-    exact = "Exact: the difference of two readings of a counter that equals the ledger"
+    exact = "Exact: the difference of two readings of what the ledger has"
     days = [
         per_day(f"By {name}", exact, COST, f"{label}, currency", f"{{{{{label}}}}} {{{{currency}}}}")
         for name, label in (("team", "team"), ("model", "model"), ("tier", "tier"), ("vendor", "vendor"))

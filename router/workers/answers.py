@@ -35,6 +35,7 @@ Told = Mapping[str, Any]
 
 HOUR = 3_600_000_000  # microseconds
 TOLD_S = 1.0
+READ_S = 2.0  # a scrape waits at most for so long for the sums; Prometheus gives it up after ten
 SETTLES_S = 1.0  # how long an answer that has just been given may take to be written down
 
 
@@ -129,10 +130,12 @@ async def ready(farebox: "Farebox") -> bool:
 
 async def families(farebox: "Farebox") -> Sequence[Metric]:
     """What a scrape tells. What is one fact for all is read here."""
-    siblings = farebox.siblings
+    siblings, facts = farebox.siblings, _facts(farebox)
+    if not facts:
+        await _read_of_all(farebox)
     if siblings.alone:
         return _collected(farebox)
-    if facts := _facts(farebox):
+    if facts:
         with contextlib.suppress(StoreDown):  # then it is what was read last
             farebox.metrics.load(await farebox.ledger.totals())
     states = await budgets(farebox)
@@ -146,6 +149,14 @@ async def families(farebox: "Farebox") -> Sequence[Metric]:
 def _facts(farebox: "Farebox") -> frozenset[str]:
     """Counters that are read from the ledger for all. One that other machines write too has more than is ours to tell."""
     return FROM_THE_LEDGER if isinstance(farebox.ledger.place, Path) else frozenset()
+
+
+async def _read_of_all(farebox: "Farebox") -> None:
+    """A store that is away, or slow, must not keep the scrape that would tell of it: then it is what was read last."""
+    if not farebox.recorder.down:
+        with contextlib.suppress(StoreDown, TimeoutError):
+            async with asyncio.timeout(READ_S):
+                farebox.metrics.of_all = await farebox.ledger.totals()
 
 
 async def budgets(farebox: "Farebox") -> list[BudgetState]:

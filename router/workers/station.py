@@ -12,6 +12,7 @@ import orjson
 
 from router.stores.memory import MemoryAccounts
 from router.stores.ports import StoreDown
+from router.workers import supervisor
 from router.workers.answers import together
 from router.workers.siblings import Siblings
 
@@ -35,7 +36,7 @@ class Station:
     _writer: asyncio.StreamWriter | None = None
     _listens: Listen | None = None
     _covered: dict[int, list[asyncio.AbstractServer]] = field(default_factory=dict)
-    _task: asyncio.Task[None] | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def begin(self, farebox: "Farebox", logins: "Logins", listen: Listen, leave: Callable[[], Any]) -> None:
         """Answer siblings, and do what the parent says until it ends."""
@@ -43,7 +44,8 @@ class Station:
         self._siblings = farebox.siblings
         reader, self._writer = await asyncio.open_connection(sock=self.channel)
         self._listens = listen
-        self._task = asyncio.get_running_loop().create_task(self._obey(reader, farebox, leave))
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._obey(reader, farebox, leave)), loop.create_task(self._beat())]
         farebox.siblings.say = self.say
         farebox.sharing.named.append(lambda name: self.say(replica=name))
         if not isinstance(farebox.accounts, MemoryAccounts):
@@ -52,6 +54,12 @@ class Station:
     def say(self, **what: Any) -> None:
         if self._writer is not None:
             self._writer.write(orjson.dumps(what) + b"\n")
+
+    async def _beat(self) -> None:
+        """Tell the parent that the loop turns."""
+        while True:
+            self.say(alive=True)
+            await asyncio.sleep(supervisor.BEAT_S)
 
     async def _obey(self, reader: asyncio.StreamReader, farebox: "Farebox", leave: Callable[[], Any]) -> None:
         while line := await reader.readline():
@@ -101,8 +109,9 @@ class Station:
         """The worker has nothing on its way any more."""
         if self._siblings is not None:
             await self._siblings.stop()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.say(ends=True)
         if self._writer is not None:
             self._writer.close()

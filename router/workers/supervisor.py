@@ -8,6 +8,9 @@ Each worker listens on a socket of its own for each address, all of one port (`S
 connections evenly. The parent keeps these sockets: the queue of a worker that died is taken care of by a sibling until another
 worker takes its place, and nothing that waits in it is lost. If the parent is killed the kernel kills the workers, so that
 never a worker is left without anybody who watches over it.
+
+A worker says every few seconds that its loop turns. One that is silent for long hangs, and so does every connection that the
+kernel gives to it: it is killed, and then it is one that has died.
 """
 
 import contextlib
@@ -21,6 +24,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NoReturn
 
 import orjson
@@ -29,6 +33,11 @@ log = logging.getLogger("farebox.workers")
 
 WELL_S = 10.0  # a worker that has lived for so long has not died at once
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0  # before one is started again that died at once, doubled each time
+SILENT_S = 30.0
+"""Who has said nothing for so long is killed. No loop is busy for half as long, with the largest bodies and configurations and
+on a machine that swaps; and after 25 s its siblings take it for dead too, and close what it had open.
+"""
+BEAT_S = 5.0  # how often a worker says that it lives, and the parent looks: several may come late or be missed
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 PR_SET_PDEATHSIG = 1
 
@@ -46,6 +55,7 @@ class Worker:
     ready: bool = False
     replica: str = ""  # what it is called in the store
     began: float = 0.0
+    spoke: float = inf  # when it was last heard; inf while nothing is expected of it: it starts, or has ended
     quick: int = 0  # deaths in a row that came at once
     due: float | None = None  # when it is to be started
     covers: set[int] = field(default_factory=set)  # whose queues it serves besides its own
@@ -57,14 +67,16 @@ class Worker:
             with contextlib.suppress(OSError):
                 self.channel.send(orjson.dumps(what) + b"\n")
 
-    def heard(self) -> list[dict[str, Any]]:
-        """What it has said since."""
+    def heard(self) -> list[dict[str, Any]] | None:
+        """What it has said since; None at the channel's end."""
         if self.channel is None:
             return []
         try:
             data = self.channel.recv(2**16)
         except OSError:
             data = b""
+        if not data:
+            return None
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [orjson.loads(line) for line in lines]
 
@@ -89,6 +101,7 @@ class Supervisor:
         self._child, self._announce, self._reloaded = child, announce, reloaded
         self._announced = False
         self._failed = False
+        self._looked = 0.0  # when it was last looked who hangs
         self._dead: dict[str, Worker | None] = {}  # replicas that are to be buried, and who was told to
         self._selector = selectors.DefaultSelector()
         self._signals, self._woken = socket.socketpair()
@@ -138,12 +151,29 @@ class Supervisor:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self._look(now)
         for worker in self.workers:
             if worker.due is not None and worker.due <= now and not self.leaving:
                 self._start(worker)
-        due = [worker.due for worker in self.workers if worker.due is not None]
-        for key, _ in self._selector.select(max(0.0, min(due) - now) if due and not self.leaving else None):
+        due = [worker.due for worker in self.workers if worker.due is not None and not self.leaving]
+        for key, _ in self._selector.select(max(0.0, min([now + BEAT_S, *due]) - now)):
             key.data()
+
+    def _look(self, now: float) -> None:
+        """Kill who hangs. One that drains still says that it lives, so this is no danger to it, and its end comes also where it
+        hangs while it drains.
+        """
+        if now - self._looked > 2 * BEAT_S:  # we were stopped, perhaps with the whole machine: silence proves nothing
+            for worker in self.workers:
+                worker.spoke = max(worker.spoke, now)
+        self._looked = now
+        for worker in self.workers:
+            if worker.pid and now - worker.spoke > SILENT_S:
+                said = f"a worker hangs: it has said nothing for {SILENT_S:g} s and is killed"
+                log.error(said, extra={"worker": worker.number})
+                worker.spoke = now  # one that the kernel cannot end yet is told of once more after as long
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGKILL)
 
     def _kill_all(self) -> None:
         """Only where the parent itself has failed is there anybody left."""
@@ -173,9 +203,11 @@ class Supervisor:
 
     def _hear(self, worker: Worker) -> None:
         told = worker.heard()
-        if not told and worker.channel is not None:  # its end: it is about to be reaped
+        if told is None and worker.channel is not None:  # it is about to be reaped
             self._forget(worker.channel)
-        for one in told:
+        if told and worker.ready:
+            worker.spoke = time.monotonic()
+        for one in told or ():
             if "replica" in one:
                 worker.replica = one["replica"]
             if one.get("ready"):
@@ -184,9 +216,11 @@ class Supervisor:
                 self._dead.pop(one["buried"], None)
             if one.get("reloaded"):
                 self._reloaded()
+            if one.get("ends"):
+                worker.spoke = inf
 
     def _is_ready(self, worker: Worker) -> None:
-        worker.ready = True
+        worker.ready, worker.spoke = True, time.monotonic()
         self._share_out()
         if self._announced:
             worker.tell(do="complete")
@@ -268,7 +302,7 @@ class Supervisor:
             self._forget(worker.channel)
             worker.channel.close()
         lived = time.monotonic() - worker.began
-        worker.pid, worker.channel, worker.ready = 0, None, False
+        worker.pid, worker.channel, worker.ready, worker.spoke = 0, None, False, inf
         worker.covers.clear()
         self._dead |= {replica: None for replica, told in self._dead.items() if told is worker}
         if worker.replica:

@@ -23,7 +23,8 @@ from watching import (
     without_thresholds,
 )
 
-# What a day without certificates, labels, cascades and a cache does not have is played here, with the labels it would have.
+# What a day without certificates, labels, cascades, a cache and replicas does not have is played here, with the labels it would
+# have.
 PLAYED = {
     "farebox_quality_bound": 'farebox_quality_bound{route="auto",team="search"} 0.93',
     "farebox_quality_broken": 'farebox_quality_broken{route="auto"} 0',
@@ -34,6 +35,13 @@ PLAYED = {
     "farebox_cache_hits_total": 'farebox_cache_hits_total{team="search",route="auto"} 7',
     "farebox_labels_total": 'farebox_labels_total{route="auto",source="checker"} 3',
     "farebox_labels_dropped_total": 'farebox_labels_dropped_total{route="auto"} 0',
+    "farebox_ledger_cost": 'farebox_ledger_cost{team="search",route="auto",model="m",vendor="v",tier="cheap",currency="USD"} 0',
+    "farebox_ledger_vendor_cost": 'farebox_ledger_vendor_cost{vendor="v",model="m",currency="USD"} 0',
+    "farebox_ledger_saved": 'farebox_ledger_saved{team="search",route="auto",currency="USD"} 0',
+    "farebox_ledger_fixed_model_cost": 'farebox_ledger_fixed_model_cost{team="search",route="auto",currency="USD"} 0',
+    "farebox_ledger_estimated_cost": 'farebox_ledger_estimated_cost{team="search",currency="USD"} 0',
+    "farebox_ledger_tokens": 'farebox_ledger_tokens{team="search",model="m",vendor="v",kind="input"} 0',
+    "farebox_ledger_requests": 'farebox_ledger_requests{team="search",route="auto",model="m",vendor="v",tier="cheap",outcome="ok"} 0',
     "farebox_shadow_total": 'farebox_shadow_total{route="auto",outcome="scored"} 3',
 }
 

@@ -6,12 +6,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import ROOT
 from traffic import BATCH, send_traffic
 
+from router.metrics import FROM_THE_LEDGER
+
 SECTION = re.compile(r"^### `(\w+)`\n(counter|gauge|histogram), ([^;]+); (?:`([\w, ]+)`|(no labels))", re.MULTILINE)
 HISTOGRAMS_OWN = {"le"}
 NOTHING_HERE_MAKES = {
     "farebox_free_quota_remaining", "farebox_labels_dropped_total", "farebox_labels_total", "farebox_shadow_total",
     "farebox_cascade_total", "farebox_cache_hits_total", "farebox_quality_bound", "farebox_quality_broken",
     "farebox_quality_stale", "farebox_quality_labels", "farebox_quality_loss",
+    *(f"farebox_ledger_{name.removeprefix('farebox_')}" for name in FROM_THE_LEDGER),
 }  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def test_the_examples_name_only_labels_that_their_metrics_have():
         labels |= {name for group in re.findall(r"\{([^}]*)\}", block) for name in re.findall(r"(\w+) *[=!]", group)}
         metrics &= told.keys()
         assert metrics, block
-        assert labels - HISTOGRAMS_OWN - {"job"} <= set().union(*(told[name][1] for name in metrics)), block
+        assert labels - HISTOGRAMS_OWN - {"job", "instance"} <= set().union(*(told[name][1] for name in metrics)), block
         assert ("le" in labels) <= any(told[name][0] == "histogram" for name in metrics), block
 
 

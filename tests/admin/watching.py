@@ -36,13 +36,13 @@ def free_port():
 
 @contextlib.asynccontextmanager
 async def prometheus(folder, target, *others):
-    """Prometheus with the configuration and the rules that ship, but scraping `target` twice a second, and `others` as jobs
-    of their own; hands out its URL.
+    """Prometheus with the configuration and the rules that ship, but scraping `target` (or several) twice a second, and
+    `others` as jobs of their own; hands out its URL.
     """
     told = yaml.safe_load(CONFIG.read_text())
     told["global"] |= {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
     told["rule_files"] = [str(DEPLOY / pattern) for pattern in told["rule_files"]]
-    told["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    told["scrape_configs"][0]["static_configs"][0]["targets"] = [target] if isinstance(target, str) else target
     told["scrape_configs"] += [
         {"job_name": f"other-{i}", "static_configs": [{"targets": [other]}]} for i, other in enumerate(others)
     ]

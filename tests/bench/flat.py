@@ -13,8 +13,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
-from pathlib import Path
 
 import rows
 import vendor
@@ -27,9 +25,9 @@ from run import (
     Wrong,
     configuration,
     cores,
-    free_port,
     launch,
     on,
+    vendor_for,
     wait_ready,
     wrk,
 )
@@ -85,14 +83,7 @@ def started(stack, folder, upstream, core, teams=FEW, models=FEW, ledger=0):
 def measure(ledger_rows, rounds, seconds=3):
     """{what: {cpu_us, ratio, ready_us}}, the first of them with few of everything."""
     proxies, others = cores()
-    with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-flat-", ignore_cleanup_errors=True))
-        )
-        folder.chmod(0o755)
-        upstream = free_port()
-        nginx = on(others, "nginx", "-e", folder / "nginx.err", "-c", vendor.configuration(folder, upstream))
-        wait_ready(launch(stack, nginx, folder / "nginx.log"), upstream, folder / "nginx.log")
+    with vendor_for("flat", others) as (stack, folder, _, upstream):
         wanted = {
             f"{FEW} teams, {FEW} models, no rows": {},
             "10,000 teams": {"teams": 10_000},

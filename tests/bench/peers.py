@@ -14,7 +14,6 @@ import os
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +36,7 @@ from run import (
     post,
     script,
     start_farebox,
+    vendor_for,
     wrk,
 )
 
@@ -94,14 +94,7 @@ def installed():
 def measure(litellm_bin, portkey_folder, rounds, seconds):
     proxies, others = cores()
     os.sched_setaffinity(0, {others})
-    with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-peers-", ignore_cleanup_errors=True))
-        )
-        folder.chmod(0o755)
-        upstream = free_port()
-        nginx = on(others, "nginx", "-e", folder / "nginx.err", "-c", vendor.configuration(folder, upstream))
-        launch(stack, nginx, folder / "nginx.log")
+    with vendor_for("peers", others) as (stack, folder, _, upstream):
         child, port, _ = start_farebox(stack, folder / "farebox", upstream, upstream, proxies)
         targets = {"farebox": (Target("farebox", port, port, child.pid, routed=True), script(folder, "farebox", PLAIN))}
         post(targets["farebox"][0], "plain", PLAIN)

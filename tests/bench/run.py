@@ -129,6 +129,20 @@ def launch(stack, command, log, **more):
     return child
 
 
+@contextlib.contextmanager
+def vendor_for(name, core):
+    """nginx as the vendor, on a processor or several: (a stack that ends before it, a folder, it, its port)."""
+    with contextlib.ExitStack() as stack:
+        place = tempfile.TemporaryDirectory(prefix=f"farebox-{name}-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(place))
+        folder.chmod(0o755)
+        port, log = free_port(), folder / "nginx.log"
+        command = on(core, "nginx", "-e", folder / "nginx.err", "-c", vendor.configuration(folder, port))
+        child = launch(stack, command, log)
+        wait_ready(child, port, log)
+        yield stack, folder, child, port
+
+
 def wait_ready(child, port, log, within=20.0):
     """Seconds until GET /health/ready says yes."""
     began = time.perf_counter()
@@ -345,18 +359,8 @@ def measure(size):
     proxies, others = cores()
     os.sched_setaffinity(0, {others})
     uvloop.install()
-    with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-bench-", ignore_cleanup_errors=True))
-        )
-        folder.chmod(0o755)
-        ports = free_port(), free_port(), free_port()
-        nginx = launch(
-            stack,
-            on(others, "nginx", "-e", folder / "nginx.err", "-c", vendor.configuration(folder, ports[0])),
-            folder / "nginx.log",
-        )
-        wait_ready(nginx, ports[0], folder / "nginx.log")
+    with vendor_for("bench", others) as (stack, folder, nginx, upstream):
+        ports = upstream, free_port(), free_port()
         say("start to ready")
         starts = measure_starts(folder, proxies, size.starts)
         say("the longest stop of the event loop")

@@ -22,7 +22,6 @@ import signal
 import sqlite3
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -40,12 +39,12 @@ from run import (
     Wrong,
     configuration,
     cores,
-    free_port,
     launch,
     machine,
     metric,
     on,
     script,
+    vendor_for,
     wait_ready,
     wrk,
 )
@@ -184,14 +183,7 @@ def one_round(target, core, scripts, troubles, seconds, reload):
 def soak(args):
     proxies, others = cores()
     os.sched_setaffinity(0, {others})
-    with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-soak-", ignore_cleanup_errors=True))
-        )
-        folder.chmod(0o755)
-        upstream = free_port()
-        nginx = on(others, "nginx", "-e", folder / "nginx.err", "-c", vendor.configuration(folder, upstream))
-        wait_ready(launch(stack, nginx, folder / "nginx.log"), upstream, folder / "nginx.log")
+    with vendor_for("soak", others) as (stack, folder, _, upstream):
         config, file = configured(folder, upstream), folder / "farebox.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))
         log, tasks, port = folder / "farebox.log", folder / "tasks", config["server"]["port"]

@@ -8,13 +8,11 @@ beside the rates, theirs as well. Exit codes as those of run.py.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import resource
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
 import vendor
@@ -26,11 +24,11 @@ from run import (
     Wrong,
     configuration,
     cores,
-    free_port,
     launch,
     on,
     processor_us,
     script,
+    vendor_for,
     wait_ready,
     wrk,
 )
@@ -78,15 +76,7 @@ def measure(rounds, seconds):
     if first == second:
         raise Wrong("there is only one processor")
     both = f"{first},{second}"
-    with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="farebox-workers-", ignore_cleanup_errors=True))
-        )
-        folder.chmod(0o755)
-        upstream = free_port()
-        command = on(both, "nginx", "-e", folder / "nginx.err", "-c", vendor.configuration(folder, upstream))
-        nginx = launch(stack, command, folder / "nginx.log")
-        wait_ready(nginx, upstream, folder / "nginx.log")
+    with vendor_for("workers", both) as (stack, folder, nginx, upstream):
         file = script(folder, "plain", PLAIN)
         targets = {
             1: started(stack, folder / "one", upstream, 1, first),

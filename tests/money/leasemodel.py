@@ -9,6 +9,8 @@ be left out, and then a way must be found in which a cap is passed.
 
 from typing import NamedTuple
 
+from exploring import explored
+
 from router.core.lease import Ask, granted
 
 
@@ -315,12 +317,6 @@ def healed(state, sizes, rules):
     return state
 
 
-class Explored(NamedTuple):
-    states: int
-    faults: tuple[str, ...]  # the shortest way to something wrong, and what that is
-    lost: tuple[State, State] | None  # a state after which money is lost, and what it heals to
-
-
 def _same(state, rules):
     """One of all states that differ in nothing that matters: letters without effect are left out, and slots have no names."""
     rows = dict(state.rows)
@@ -356,32 +352,22 @@ def _matters(letter, state, rows):
     return replica is not None and replica.life == letter.life and replica.waits and replica.turn == letter.turn
 
 
-def explore(rules, sizes, start=None, *, heal=False):
-    """Every state that can be reached, level by level."""
-    start = start or first(sizes)
-    came, level, mended = {start: None}, [start], set()
-    while level:
-        following = []
-        for state in level:
-            for what, after in steps(state, rules, sizes):
-                after = _same(after, rules)  # noqa: PLW2901 (the one that stands for it)
-                if after in came:
-                    continue
-                came[after] = state, what
-                if fault := wrong(after, sizes):
-                    return Explored(len(came), (*_way(came, after), fault), None)
-                following.append(after)
-            if heal and (after := healed(state, sizes, rules)) not in mended:
-                mended.add(after)
-                if taken(after) != after.spend or after.mail or any(hold.phase != "dead" for hold in after.holds):
-                    return Explored(len(came), (), (state, after))
-        level = following
-    return Explored(len(came), (), None)
+def explore(rules, sizes, *, heal=False):
+    """Every state that can be reached; with `heal` also whether money is lost once what each would come to has healed."""
+    mended = set()
 
+    def loses(state):
+        after = healed(state, sizes, rules)
+        if after in mended:
+            return None
+        mended.add(after)
+        lost = taken(after) != after.spend or after.mail or any(hold.phase != "dead" for hold in after.holds)
+        return (state, after) if lost else None
 
-def _way(came, state):
-    way = []
-    while came[state] is not None:
-        state, what = came[state]
-        way.append(" ".join(map(str, what)))
-    return tuple(reversed(way))
+    return explored(
+        first(sizes),
+        lambda state: steps(state, rules, sizes),
+        lambda state: _same(state, rules),
+        lambda state: wrong(state, sizes),
+        loses if heal else lambda _: None,
+    )

@@ -6,6 +6,8 @@ own count and in PostgreSQL. Redis can lose everything at any moment, also betwe
 
 from typing import NamedTuple
 
+from exploring import explored
+
 from router.core.lease import Ask, granted
 
 
@@ -263,27 +265,5 @@ def _mirrored(look):
 
 
 def explore(rules, sizes):
-    """Every state that can be reached: (how many, the shortest way to something wrong and what that is)."""
-    start = _same(first(sizes))
-    came, level = {start: None}, [start]
-    while level:
-        following = []
-        for state in level:
-            for what, after in steps(state, rules, sizes):
-                after = _same(after)  # noqa: PLW2901 (the one that stands for it)
-                if after in came:
-                    continue
-                came[after] = state, what
-                if fault := wrong(after, sizes):
-                    return len(came), (*_way(came, after), fault)
-                following.append(after)
-        level = following
-    return len(came), ()
-
-
-def _way(came, state):
-    way = []
-    while came[state] is not None:
-        state, what = came[state]
-        way.append(" ".join(map(str, what)))
-    return tuple(reversed(way))
+    """Every state that can be reached."""
+    return explored(first(sizes), lambda state: steps(state, rules, sizes), _same, lambda state: wrong(state, sizes))

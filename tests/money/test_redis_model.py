@@ -26,16 +26,15 @@ TIGHT = {  # where the way to a passed cap is shortest
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_order_of_events_passes_the_cap(world):
-    states, fault = explore(Rules(), WORLDS[world])
-    print(f"{world}: {states} states")
-    assert fault == ()
-    assert states > 1_000
+    found = explore(Rules(), WORLDS[world])
+    print(f"{world}: {found.states} states")
+    assert found.faults == ()
+    assert found.states > 1_000
 
 
 @pytest.mark.parametrize("rule", Rules._fields)
 def test_each_rule_of_the_protocol_is_needed(rule):
-    states, fault = explore(
-        Rules()._replace(**{rule: False}), TIGHT.get(rule, Sizes(limit=1, faults=0, draws=1, looks=1))
-    )
-    print(f"without {rule}: after {len(fault) - 1} steps {fault[-1:]} ({states} states)")
-    assert fault
+    sizes = TIGHT.get(rule, Sizes(limit=1, faults=0, draws=1, looks=1))
+    found = explore(Rules()._replace(**{rule: False}), sizes)
+    print(f"without {rule}: after {len(found.faults) - 1} steps {found.faults[-1:]} ({found.states} states)")
+    assert found.faults

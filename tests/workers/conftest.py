@@ -30,8 +30,8 @@ def config(tmp_path, mock):
 async def start(config, tmp_path):
     processes = []
 
-    async def started(*arguments):
-        process = await asyncio.to_thread(FareboxProcess(config, tmp_path, *arguments).__enter__)
+    async def started(*arguments, command=None):
+        process = await asyncio.to_thread(FareboxProcess(config, tmp_path, *arguments, command=command).__enter__)
         processes.append(process)
         return process
 

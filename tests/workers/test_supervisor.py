@@ -7,18 +7,31 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 from support import ROOT, until
 
 SCRIPT = """
-    import json, os, signal, socket, sys, time
+    import json, os, signal, socket, sys, threading, time
     from pathlib import Path
     from router.workers import supervisor
     from router.workers.supervisor import Supervisor, close, shares
 
     folder, how = Path(sys.argv[1]), sys.argv[2]
+    if how in ("beats", "drains"):
+        supervisor.SILENT_S, supervisor.BEAT_S = 1.5, 0.3
+
+    def beat(channel):
+        while how == "beats":
+            channel.sendall(b'{"alive": true}\\n')
+            time.sleep(0.1)
+
+    def drain(channel):
+        channel.sendall(b'{"ends": true}\\n')
+        time.sleep(2.5)
+        os._exit(0)
 
     def child(worker, channel):
         with (folder / "born").open("a") as born:
@@ -26,7 +39,10 @@ SCRIPT = """
         if how == "fails" and worker.number == 1:
             raise SystemExit(3)
         signal.signal(signal.SIGHUP, lambda *_: (folder / f"hup-{worker.number}").touch())
+        if how == "drains":
+            signal.signal(signal.SIGTERM, lambda *_: drain(channel))
         channel.sendall(json.dumps({"replica": f"r{os.getpid()}", "ready": True}).encode() + b"\\n")
+        threading.Thread(target=beat, args=[channel], daemon=True).start()
         for line in channel.makefile():
             with (folder / f"told-{worker.number}").open("a") as told:
                 told.write(line)
@@ -130,6 +146,40 @@ def test_a_hangup_goes_to_all(parent):
     until(one.announced, "all are ready")
     one.child.send_signal(signal.SIGHUP)
     until(lambda: all((one.folder / f"hup-{number}").exists() for number in (0, 1)), "both have heard it")
+
+
+def test_one_that_hangs_is_killed_and_replaced(parent):
+    one = parent("beats")
+    until(one.announced, "all are ready")
+    before = one.pids()
+    os.kill(before[1], signal.SIGSTOP)
+    until(lambda: {"do": "uncover", "number": 1} in one.told(0), "another has its place")
+    assert one.pids()[0] == before[0] and one.pids()[1] != before[1] and not is_there(before[1])
+    assert {"do": "bury", "replica": f"r{before[1]}"} in one.told(0)
+    assert "a worker hangs: it has said nothing for 1.5 s and is killed" in (one.folder / "errors").read_text()
+
+
+def test_nobody_is_killed_after_all_were_stopped_together(parent):
+    one = parent("beats")
+    until(one.announced, "all are ready")
+    before = one.born()
+    everybody = [*one.pids().values(), one.child.pid]
+    for pid in everybody:  # the parent last, when it has read all that they have said
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.2)
+    time.sleep(2)
+    for pid in reversed(everybody):  # and first again: each worker has its whole time from then
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.2)
+    time.sleep(1.5)
+    assert one.born() == before and all(is_there(pid) for pid in everybody)
+
+
+def test_one_that_has_said_that_it_ends_may_be_silent(parent):
+    one = parent("drains")
+    until(one.announced, "all are ready")
+    one.child.terminate()
+    assert one.child.wait(10) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker sees its channel end")

@@ -113,6 +113,22 @@ async def test_a_connection_that_waits_in_a_dead_workers_queue_is_served_by_its_
         assert len(done) + len(waiting) == EVERY
 
 
+async def test_a_worker_that_hangs_is_killed_and_what_waits_for_it_is_served(start, ask, mock, workers):
+    quick = "from router.workers import supervisor as s; s.SILENT_S, s.BEAT_S = 3, 0.5"
+    process = await start(command=[sys.executable, "-c", f"{quick}; from router.cli import main; main()"])
+    before = workers(process)
+    os.kill(before[0], signal.SIGSTOP)
+    async with aiohttp.ClientSession() as http:
+        found = await asyncio.gather(*(ask(http, process.url) for _ in range(EVERY)))
+        await asyncio.to_thread(until, lambda: "has taken the place of another" in process.log, "another has its place")
+        assert before[0] not in workers(process) and before[1] in workers(process)
+        found += await asyncio.gather(*(ask(http, process.url) for _ in range(EVERY)))
+    assert [status for status, _, _ in found] == [200] * 2 * EVERY
+    assert "a worker hangs: it has said nothing for 3 s and is killed" in process.log
+    await asyncio.to_thread(agree, process, mock)
+    assert await asyncio.to_thread(process.stop) == 0
+
+
 async def test_a_decision_is_explained_by_whichever_worker_is_asked(start, ask, admin):
     process = await start()
     async with aiohttp.ClientSession() as http:
