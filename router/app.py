@@ -273,8 +273,8 @@ class Farebox:
         accounts = [(budget, self.accounts.window(budget, now)) for budget in snapshot.budgets]
         spent = await self.ledger.spent(accounts, snapshot.rates.at(now))
         later = await self.ledger.spent_later(accounts)
-        for budget in snapshot.budgets:
-            self.accounts.load(budget, now, spent[budget.account], later[budget.account])
+        for budget, start in accounts:
+            self.accounts.load(budget, start, spent[budget.account], later[budget.account])
         await self.sharing.know(snapshot.budgets, now)
         await self.settlement.quotas.load(snapshot.catalog.models.values(), now, self.ledger)
         self.settlement.budgets = snapshot.budgets_by_owner()

@@ -104,8 +104,11 @@ class Quotas:
             )
             self.prepare(now)
             return
-        for (model, quota), taken in zip(found.values(), await ledger.free_taken(spans), strict=True):
-            window = self._counted(model, quota, now)
+        windows = [
+            self._counted(model, quota, now) for model, quota in found.values()
+        ]  # they may turn while it is asked
+        taken_from = await ledger.free_taken(spans)
+        for window, (_, quota), taken in zip(windows, found.values(), taken_from, strict=True):
             window.settled = taken.tokens if quota.unit == "tokens" else taken.rows
 
     def prepare(self, now: int) -> None:

@@ -132,11 +132,11 @@ class LeasedAccounts:
         """The start of the window that a budget is in: not that of `now` where the clock has been set back meanwhile."""
         return self._purses.now(budget, now).start
 
-    def load(self, budget: Budget, now: int, settled: int, later: Mapping[int, int] | None = None) -> None:
+    def load(self, budget: Budget, start: int, settled: int, later: Mapping[int, int] | None = None) -> None:
         """What everybody has settled in a budget's window, and in windows to come, as the ledger says while this replica
         settles nothing.
         """
-        self._purses.load(budget, now, settled, later or {})
+        self._purses.load(budget, start, settled, later or {})
 
     def holds(self) -> Mapping[str, Charges]:
         """Every hold that is open."""

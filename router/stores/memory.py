@@ -40,12 +40,14 @@ class MemoryAccounts:
         """The start of the window that a budget is in: not that of `now` where the clock has been set back meanwhile."""
         return self._counter(budget, now).start
 
-    def load(self, budget: Budget, now: int, settled: int, later: Mapping[int, int] | None = None) -> None:
-        """Set what an account has settled in its window, and in windows to come, to what the ledger says; what it holds
-        stays held.
+    def load(self, budget: Budget, start: int, settled: int, later: Mapping[int, int] | None = None) -> None:
+        """Set what an account has settled in the window that begins at `start`, and in windows to come, to what the ledger
+        says; what it holds stays held. While the ledger was asked the account may have turned to one of those to come.
         """
-        self._counter(budget, now).settled = settled
-        self._accounts[budget.account].later = dict(later or {})
+        counter = self._counter(budget, start)
+        told = {**(later or {}), start: settled}
+        counter.settled = told.get(counter.start, 0)
+        self._accounts[budget.account].later = {at: nano for at, nano in told.items() if at > counter.start}
 
     def _counter(self, budget: Budget, now: int) -> _Counter:
         """The account's counter for now, turning to a new window when the old one is over."""

@@ -56,13 +56,15 @@ class Purses:
             purse.follow(budget.limit)
         return purse
 
-    def load(self, budget: Budget, now: int, settled: int, later: Mapping[int, int]) -> None:
-        """What everybody has settled, also in windows to come."""
-        purse = self.now(budget, now)
+    def load(self, budget: Budget, start: int, settled: int, later: Mapping[int, int]) -> None:
+        """What everybody has settled in the window that begins at `start`, which may be over by now, and in windows to come."""
+        purse = self.now(budget, start)
+        told = {**later, start: settled}
         if not purse.leased:
+            settled = told.get(purse.start, 0)
             purse.others += settled - purse.others_settled
             purse.others_settled, purse.settled = settled, 0
-        self._kept[budget.account].later = dict(later)
+        self._kept[budget.account].later = {at: nano for at, nano in told.items() if at > purse.start}
 
     def find(self, account: str, start: int) -> Purse | None:
         kept = self._kept.get(account)

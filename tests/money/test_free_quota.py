@@ -273,7 +273,7 @@ async def test_a_team_without_money_is_served_while_the_quota_covers_all_that_ma
 async def test_a_team_past_its_limit_is_served_from_the_quota_too(tmp_path):
     talk = talk_of(tmp_path, free(1000), answer(10, 5), budgets=[{"limit": "0.001", "per": "day"}])
     (budget,) = talk.snapshot.budgets
-    talk.accounts.load(budget, talk.clock.now(), 2_000_000)
+    talk.accounts.load(budget, budget.window(talk.clock.now())[0], 2_000_000)
     await talk.ask(max_tokens=100)
     assert costs(talk) == [0]
 

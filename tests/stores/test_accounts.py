@@ -151,7 +151,8 @@ class Schedule(RuleBasedStateMachine):
         self.accounts = MemoryAccounts()
         now = self.clock.now()
         for b in self.budgets:
-            self.accounts.load(b, now, self.settled.get((b.account, b.window(now)[0]), 0))
+            start = b.window(now)[0]
+            self.accounts.load(b, start, self.settled.get((b.account, start), 0))
 
     @invariant()
     def caps_hold_and_the_books_agree(self):
@@ -174,7 +175,18 @@ TestSchedule.settings = settings(max_examples=60, stateful_step_count=40, deadli
 async def test_a_window_that_has_begun_before_the_clock_was_set_back_knows_what_it_cost(accounts):
     clock, day = PushedClock(), budget(1)
     tomorrow = day.window(clock.now())[1]
-    accounts.load(day, clock.now(), 3, {tomorrow: 7})
+    accounts.load(day, day.window(clock.now())[0], 3, {tomorrow: 7})
     assert [state.settled for state in await accounts.states([day], clock.now())] == [3]
     assert [state.settled for state in await accounts.states([day], tomorrow)] == [7]
     assert accounts.window(day, clock.now()) == tomorrow  # set back, it stays in the later window
+
+
+async def test_a_window_that_turns_while_the_ledger_is_asked_is_not_taken_for_the_one_that_was_asked_for(accounts):
+    clock, hour = PushedClock(), budget(1, per="hour")
+    this, following = hour.window(clock.now())
+    accounts.load(hour, this, 3, {following: 7})
+    await accounts.states([hour], following)  # a scrape, when the clock has gone on, before the answer is here
+    accounts.load(hour, this, 4, {following: 8})
+    assert [(state.starts, state.settled) for state in await accounts.states([hour], following)] == [(following, 8)]
+    accounts.load(hour, this, 4)
+    assert [state.settled for state in await accounts.states([hour], following)] == [0]
