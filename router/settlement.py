@@ -207,6 +207,7 @@ class Settlement:
         usage, basis = self._told(tally) or (await self._estimated(tally), "estimated")
         if tally.seat is not None:
             tally.seat.used(self.clock.seconds(), usage.input_total + usage.output_total)
+        await self._go.wait()  # budgets that come now count rows that are written; this one has to be charged to them
         await self.write(self._entry(tally, usage, basis))
         tally.reader = None  # it bills by the tally: a circle, which the collector would have to look for
 

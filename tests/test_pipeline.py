@@ -479,7 +479,7 @@ async def test_a_budget_that_comes_while_a_request_is_in_flight_is_charged_for_i
     async with talk.settlement.still():
         talk.settlement.budgets = later.budgets_by_owner()
         for each in later.budgets:
-            talk.accounts.load(each, talk.clock.now(), 7)
+            talk.accounts.load(each, each.window(talk.clock.now())[0], 7)
     gate.set()
     await asking
     (state,) = await talk.accounts.states(later.budgets, talk.clock.now())
@@ -495,6 +495,22 @@ async def test_nothing_is_charged_while_the_budgets_change(tmp_path):
         assert talk.ledger.opened and not talk.ledger.closed
     await asking
     assert talk.ledger.closed
+
+
+async def test_a_budget_that_comes_when_an_entry_is_about_to_be_written_is_charged_for_it(tmp_path):
+    talk = Conversation(snapshot_of(tmp_path), answer())
+    later = snapshot_of(tmp_path, teams={"search": {"budgets": [{"limit": 1, "per": "day"}]}})
+    async with talk.settlement.still():
+        asking = asyncio.create_task(talk.ask())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert talk.ledger.opened and not talk.ledger.closed
+        talk.settlement.budgets = later.budgets_by_owner()
+        (day,) = later.budgets
+        talk.accounts.load(day, day.window(talk.clock.now())[0], 7)
+    await asking
+    (state,) = await talk.accounts.states([day], talk.clock.now())
+    assert (state.settled, state.held) == (20_007, 0)
 
 
 # What must not be silent
