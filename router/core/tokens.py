@@ -101,6 +101,11 @@ class Estimate(NamedTuple):
     exact: bool
     sample: Sample | None = None  # None: it has more than text, so that its bill teaches nothing about texts
 
+    @property
+    def learnt(self) -> bool:
+        """Whether its bound comes from what was billed, which holds for nearly all."""
+        return self.sample is not None and self.sample.bounded
+
 
 def is_cjk(texts: Sequence[str], size: int) -> bool:
     """Whether texts of `size` bytes in UTF-8 are Chinese, Japanese or Korean; looks at few characters, or at none."""

@@ -1,8 +1,10 @@
 """Estimates that calibrate themselves: the bound holds as often as it says, the mean follows, hidden tokens are found."""
 
+import contextlib
 import math
 import random
 from collections import deque
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 
@@ -14,6 +16,7 @@ from prometheus_client import generate_latest
 
 from router.core import calibration, jsonio
 from router.core.calibration import COVERAGE, Calibrator
+from router.core.errors import OverBudget
 from router.core.tokens import DEFAULT, OPENAI, Learnt, Measure, Prompt, estimate, is_cjk
 from router.metrics import Metrics, Now
 
@@ -281,8 +284,8 @@ def test_the_script_of_a_text(text, cjk):
 
 
 async def test_holds_shrink_as_answers_come_and_no_cap_is_passed(tmp_path):
-    """A vendor that bills 300 hidden tokens, on a budget that pays for sixty requests."""
-    limit = Decimal("0.03")
+    """A vendor that bills 300 hidden tokens, on a budget that pays for sixty requests and little more."""
+    limit = Decimal("0.0302")
     teams = {"search": {"budgets": [{"limit": str(limit), "per": "day"}]}}
     snapshot = snapshot_of(tmp_path, teams=teams, routes={"auto": {"max_output_tokens": 20}})
     said = "Say in one word whether the customer who wrote this is content with the service. " * 10
@@ -298,6 +301,28 @@ async def test_holds_shrink_as_answers_come_and_no_cap_is_passed(tmp_path):
     assert held[-1] < 0.9 * max(held)
     assert all(attempt.prompt_high >= 484 for attempt in talk.ledger.opened[40:])
     assert max(e.cost for e in talk.ledger.closed[40:]) <= min(held[40:])
+
+
+async def test_a_learnt_bound_that_does_not_hold_at_the_end_of_a_budget_does_not_pass_its_cap(tmp_path):
+    """A vendor that bills the same again and again, and at the very end seven tokens beyond the bound of 483."""
+    limit = 10**9
+    teams = {"search": {"budgets": [{"limit": "1", "per": "day"}]}}
+    snapshot = snapshot_of(tmp_path, teams=teams, routes={"auto": {"max_output_tokens": 5}})
+    said = "Say in one word whether the customer who wrote this is content with the service. " * 10
+    talk = Conversation(snapshot, *[answer(480, 5)] * 40)
+    for _ in range(40):
+        await talk.ask(messages=[{"role": "user", "content": said}])
+    (day,) = snapshot.budgets
+    known, served = talk.settlement.calibrator, 0
+    for left in range(480_000, 560_000, 2_000):
+        talk.accounts.load(day, day.window(talk.clock.now())[0], limit - left)
+        talk.settlement.calibrator = deepcopy(known)
+        talk.upstream.answers[:] = [answer(490, 5)]
+        with contextlib.suppress(OverBudget):
+            await talk.ask(messages=[{"role": "user", "content": said}])
+            served += 1
+        assert await talk.spent() <= limit
+    assert served
 
 
 async def test_a_model_that_has_not_billed_yet_does_not_look_cheap_for_it(tmp_path):
