@@ -8,7 +8,6 @@ comes again in time, by which it is decided whether Anthropic's cache breakpoint
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from router.clock import Clock
@@ -82,7 +81,7 @@ class Warm:
 
     def look(self, chat: ChatRequest, route: Route, team: str) -> Conversation:
         """A request, before it is decided."""
-        discounts = route.breakpoints or any(_has_discount(model) for model in (*route.models, *route.fallback))
+        discounts = route.breakpoints or any(model.timeline.discounts for model in (*route.models, *route.fallback))
         return Conversation(self, team, route, prefix_of(chat) if discounts else NOTHING)
 
     def longest(self, team: str, model: Model, prefix: Prefix) -> int | None:
@@ -191,11 +190,6 @@ def _bound(kept: OrderedDict[Any, Any]) -> None:
 def _needs_marks(model: Model) -> bool:
     """Whether a vendor caches only what it is told to."""
     return model.access.vendor.dialect == "anthropic"
-
-
-@lru_cache(maxsize=4096)
-def _has_discount(model: Model) -> bool:
-    return any(rates.cache_read is not None for price in model.timeline.prices for rates in price.rates)
 
 
 def _least(model: Model) -> int:

@@ -217,12 +217,14 @@ def _describe(rates: Rates, currency: str) -> str:
 class Timeline:
     """A model's prices in one currency, oldest first, without overlap."""
 
-    __slots__ = ("_starts", "name", "prices")
+    __slots__ = ("_starts", "discounts", "name", "prices")
 
     def __init__(self, name: str, prices: Sequence[Price]) -> None:
         self.name = name
         self.prices = tuple(sorted(prices, key=_start))
         self._starts = [_start(p) for p in self.prices]
+        self.discounts = any(rates.cache_read is not None for price in self.prices for rates in price.rates)
+        """Whether what is read from a vendor's cache has, or has had, a price of its own."""
         for earlier, later in zip(self.prices, self.prices[1:], strict=False):
             if _start(earlier) == _start(later) or (earlier.end is not None and earlier.end > _start(later)):
                 raise ValueError(f"{name}: the price {later.label!r} begins while {earlier.label!r} is still in force")

@@ -9,6 +9,9 @@ from collections import Counter
 import pytest
 from support import KEY, demo_config, serving, small_config
 
+from router.core.catalog import Caller, Model, Route
+from router.snapshot import Snapshot
+
 SAY = [{"role": "user", "content": "Why do prices fall?"}]
 TIMES = 10
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
@@ -113,3 +116,29 @@ async def test_nor_does_one_that_fails(vendor, tmp_path, trouble, stream):
     async with serving(small_config(tmp_path, vendor.url), tmp_path) as farebox:
         body = {"model": "small", "messages": SAY, "stream": stream}
         assert await leftovers(farebox, KEY, CHAT, body, {502, 503}, again=True) == {}
+
+
+def alive():
+    """How many of what a configuration consists of there are in the process."""
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, Snapshot | Route | Model | Caller))
+
+
+async def test_a_configuration_that_was_replaced_is_let_go(tmp_path):
+    """Requests have been decided by each: nothing that is remembered of them keeps it."""
+    async with serving(demo_config(tmp_path), tmp_path) as farebox:
+        seen = []
+        for _ in range(4):
+            for path, body in ((CHAT, {"model": "auto"}), (MESSAGES, {"model": "auto", "max_tokens": 20})):
+                answer = await farebox.http.post(
+                    f"{farebox.url}{path}",
+                    json={**body, "messages": SAY},
+                    headers={"Authorization": "Bearer fb-demo-search-key"},
+                )
+                assert answer.status == 200, await answer.text()
+                await answer.read()
+            await farebox.farebox.settlement.drain(5)
+            assert await farebox.farebox.reload()
+            farebox.farebox.kept.clear()  # the last thousand decisions can be asked about
+            seen.append(alive())
+        assert seen[1] == seen[3]
