@@ -53,6 +53,7 @@ from router.yamlfile import BadConfiguration
 
 log = logging.getLogger("farebox")
 
+REST_S = 0.1  # for so long nothing happens to a file that is whole: part of one that is being written may be valid too
 CHECKPOINT_S = 3600.0  # how often the log tells how far the ledger has come, where nothing else is configured
 
 
@@ -342,7 +343,11 @@ class Farebox:
             with contextlib.suppress(StoreDown):
                 await self.refresh_keys()
             stamp = await asyncio.to_thread(self.snapshot.stamp)
-            if stamp != self._stamp and (await self.reload() or not self.recorder.down):
+            if stamp == self._stamp:
+                continue
+            await asyncio.sleep(REST_S)
+            rests = stamp == await asyncio.to_thread(self.snapshot.stamp)
+            if rests and (await self.reload() or not self.recorder.down):
                 self._stamp = stamp
 
     async def _checkpoints(self) -> None:

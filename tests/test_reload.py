@@ -9,9 +9,10 @@ import urllib.request
 
 import pytest
 import yaml
-from support import KEY, FareboxProcess, open_attempts, rows, small_config, until
+from support import KEY, FareboxProcess, open_attempts, rows, serving, small_config, until
 
 from router.mock import MockVendors
+from router.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -94,6 +95,31 @@ async def test_a_bad_file_keeps_the_old_configuration_and_is_counted_and_shown(c
             )
 
     await asyncio.to_thread(work)
+
+
+async def test_a_file_that_is_being_written_is_not_taken_up_before_it_rests(config, tmp_path, monkeypatch):
+    """Each part of it is a valid configuration, in which teams are missing."""
+    team = {"keys": [{"name": "app", "value": "fb-key-of-another-team"}], "routes": ["auto"]}
+    whole = {**config, "teams": {**config["teams"], "later": team}}
+    async with serving(config, tmp_path) as running:
+        path, looked, stamp = running.farebox.snapshot.path, 0, Snapshot.stamp
+
+        def writing(snapshot):
+            """Whenever it has been looked at, its writer goes on."""
+            nonlocal looked
+            found = stamp(snapshot)
+            looked += 1
+            if looked < 10:
+                path.write_text(yaml.safe_dump({**config, "teams": {}}) + "#" * looked)
+            elif looked == 10:
+                path.write_text(yaml.safe_dump(whole))
+            return found
+
+        monkeypatch.setattr(Snapshot, "stamp", writing)
+        while not running.farebox.metrics.reloads["ok"]:
+            assert "search" in running.farebox.snapshot.teams
+            await asyncio.sleep(0)
+        assert looked > 10 and running.farebox.snapshot.teams.keys() == {"search", "later"}
 
 
 async def test_sighup_reloads_at_once_and_a_key_that_is_gone_is_unknown(config, tmp_path):
