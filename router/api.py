@@ -130,7 +130,9 @@ async def respond(farebox: Farebox, name: Endpoint, request: Incoming, reply: Wa
         with farebox.room.enter(farebox.snapshot.settings.server) as seat:
             seat.writer = reply
             farebox.telemetry.came(request_id, request.headers.get("traceparent"))
+            came = farebox.clock.seconds()
             raw = await _body(farebox, request, seat)
+            began += farebox.clock.seconds() - came  # its client's time
             await serve(
                 Inbound(request_id, name, raw, request.headers, caller, began),
                 reply,
