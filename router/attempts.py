@@ -26,11 +26,12 @@ from router.core.health import OF_THE_KEY
 from router.core.plan import Plan
 from router.gate import Admission
 from router.hedge import Lane
-from router.relay import ClientLeft, Reply, relay
+from router.relay import ClientLeft, Reply, one_line, relay
 from router.services import Services
 from router.tally import Tally, Ticket
 from router.turns import Turn
 
+MOST_WHY = 200  # characters of one failure in a reason: it may be what the vendor says
 MAX_ATTEMPTS = 3  # a request that three vendors could not serve is told so, while its client still waits
 
 
@@ -186,7 +187,9 @@ async def _send(tally: Tally, kept: Kept, reply: Reply) -> None:
 
 def _because(ticket: Ticket, why: str) -> Ticket:
     """The same with one more reason."""
-    return replace(ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {why}"))
+    return replace(
+        ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {one_line(why, MOST_WHY)}")
+    )
 
 
 def _how_it_failed(tally: Tally) -> str:

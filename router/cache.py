@@ -21,7 +21,7 @@ from router.core.entry import Attempt, Entry, Outcome
 from router.core.errors import Overloaded
 from router.core.usage import Usage
 from router.flight import Flight, Place
-from router.relay import ClientLeft, Reply
+from router.relay import ClientLeft, Reply, one_line
 from router.settlement import Settlement
 from router.stores.ports import Answers, StoreDown
 from router.tally import OPERATIONS, Ticket
@@ -318,7 +318,7 @@ def _key(ticket: Ticket) -> bytes | None:
 def _seen(flight: Flight) -> Answer:
     """What is known of an answer while it comes."""
     head = flight.head or {}
-    plan = next(plan for plan in flight.ticket.decision.plans if plan.model.name == head["x-farebox-model"])
+    plan = next(plan for plan in flight.ticket.decision.plans if one_line(plan.model.name) == head["x-farebox-model"])
     return Answer(
         at=0, request_id=flight.ticket.id, model=plan.model.name, vendor=plan.model.vendor, tier=str(plan.model.tier),
         price=plan.price.label, vendor_currency=plan.price.currency, flagship_cost=0, streamed=flight.streamed,
@@ -357,8 +357,8 @@ def _headers(ticket: Ticket, seen: Answer) -> dict[str, str]:
         "content-type": seen.content_type,
         "server": "farebox",
         "x-farebox-request-id": ticket.id,
-        "x-farebox-model": seen.model,
-        "x-farebox-vendor": seen.vendor,
+        "x-farebox-model": one_line(seen.model),
+        "x-farebox-vendor": one_line(seen.vendor),
         "x-farebox-tier": seen.tier,
         "x-farebox-reason": _reason(seen),
         "x-farebox-cost": "0",

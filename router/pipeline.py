@@ -20,7 +20,7 @@ from router.core.plan import Market
 from router.core.policy import Decision, decide, need_of
 from router.core.value import value
 from router.dialects import cannot, read
-from router.relay import Reply
+from router.relay import Reply, one_line
 from router.services import Services
 from router.snapshot import Snapshot
 from router.tally import Ticket
@@ -130,10 +130,10 @@ async def _dry_run(ticket: Ticket, reply: Reply) -> None:
     headers = {
         "content-type": "application/json",
         "x-farebox-request-id": ticket.id,
-        "x-farebox-model": plan.model.name,
-        "x-farebox-vendor": plan.model.vendor,
+        "x-farebox-model": one_line(plan.model.name),
+        "x-farebox-vendor": one_line(plan.model.vendor),
         "x-farebox-tier": str(plan.model.tier),
-        "x-farebox-reason": ticket.decision.reason,
+        "x-farebox-reason": one_line(ticket.decision.reason),
     }
     told = {"object": "farebox.decision", "id": ticket.id, **explain(ticket.decision, ticket.currency)}
     await reply.send(200, jsonio.dumps(told), headers)

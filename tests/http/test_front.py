@@ -24,7 +24,7 @@ def post(body=ASK, more=AUTH, line="POST /v1/chat/completions HTTP/1.1", *, leng
 
 
 @contextlib.asynccontextmanager
-async def behind(vendor, tmp_path, **how):
+async def behind(vendor, tmp_path, *, models=None, routes=None, **how):
     vendor.answers(
         json.dumps(
             {
@@ -34,7 +34,8 @@ async def behind(vendor, tmp_path, **how):
             }
         ).encode()
     )  # fmt: skip
-    async with serving(small_config(tmp_path, vendor.url), tmp_path, **how) as farebox:
+    changes = {"models": models, "routes": routes} if models else {}
+    async with serving(small_config(tmp_path, vendor.url, **changes), tmp_path, **how) as farebox:
         yield farebox
 
 
@@ -277,3 +278,34 @@ async def test_a_head_without_end_is_not_waited_for(on):
         while on.fronts:
             await asyncio.sleep(0)
     assert not on.fronts
+
+
+# Names and reasons that are no ASCII
+
+CHINESE = {
+    "models": {
+        "小模型": {"vendor": "check", "tier": "cheap", "quality": 0.8, "price": {"currency": "USD", "input": 1, "output": 2}},
+        "旗舰": {"vendor": "check", "tier": "flagship", "price": {"currency": "USD", "input": 10, "output": 40}},
+    },
+    "routes": {"自动": {"tiers": ["cheap", "flagship"], "quality": 0, "cache": True}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("handler_cancellation", [False, True])  # with it all is aiohttp's
+async def test_names_and_reasons_in_any_script_are_headers_of_utf_8(vendor, tmp_path, handler_cancellation):
+    said = {"model": "自动", "messages": [{"role": "user", "content": "hello"}]}
+    asked = {
+        "called": said,
+        "cached": said,
+        "streamed": {**said, "stream": True},
+        "dry": {**said, "model": "小模型", "farebox": {"dry_run": True}},
+    }
+    found = {}
+    async with behind(vendor, tmp_path, handler_cancellation=handler_cancellation, **CHINESE) as on:
+        for name, body in asked.items():
+            async with connected(on) as (reader, writer):
+                writer.write(post(json.dumps(body).encode()))
+                line, found[name], _ = await answer(reader)
+            assert line == "HTTP/1.1 200 OK"
+            assert found[name]["x-farebox-model"] == "小模型"
+    assert found["cached"]["x-farebox-cache"] == "hit"
