@@ -100,7 +100,7 @@ LAYERS = {
     "pipeline": (PURE | {"attempts", "cascade", "clock", "relay", "services", "snapshot", "tally", "turns"}, set()),
 }
 ANYTHING = {
-    "app", "server", "listening", "handover", "front", "api", "auth", "admin", "cli", "mock", "openapi", "workers", "__main__", "",
+    "app", "server", "listening", "handover", "front", "inside", "api", "auth", "admin", "cli", "mock", "openapi", "workers", "__main__", "",
 }  # fmt: skip
 
 

@@ -133,6 +133,39 @@ async def test_an_answer_is_the_same_whoever_gives_it(vendor, tmp_path, name):
     assert found[0] == found[1] is not None
 
 
+NOT_HTTP = {
+    "a method that is none": post(line="P@ST /v1/chat/completions HTTP/1.1"),
+    "another version": post(line="POST /v1/chat/completions HTTP/9"),
+    "a bad header": post(more=f"Authorization: Bearer {KEY}\x00\r\n"),
+    "a line that is too long": post(more=AUTH + f"a: {'x' * 9000}\r\n"),
+    "two lengths": post(more=AUTH + "Content-Length: 3\r\n"),
+    "chunks that are none": post(more=AUTH + "Transfer-Encoding: chunked\r\n", body=b"zz\r\n", length=False),
+    "brotli": post(more=AUTH + "Content-Encoding: br\r\n"),
+    "another encoding": post(more=AUTH + "Content-Encoding: rot13\r\n"),
+}
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "messages", "messages/count_tokens", "responses"])
+@pytest.mark.parametrize("name", NOT_HTTP)
+async def test_what_is_no_request_is_told_so_in_the_dialect_of_its_path(on, name, path, caplog):
+    async with connected(on) as (reader, writer):
+        writer.write(NOT_HTTP[name].replace(b"/v1/chat/completions", b"/v1/" + path.encode()))
+        line, headers, body = await answer(reader)
+    assert line.split(" ", 1)[1] == "400 Bad Request"
+    assert headers["content-type"] == "application/json" and headers["x-farebox-request-id"].startswith("fb-")
+    told = json.loads(body)
+    assert told.get("type") == ("error" if path.startswith("messages") else None)
+    assert told["error"]["code"] == "invalid_request" and told["error"]["message"]
+    assert KEY not in body.decode() and KEY not in caplog.text
+
+
+@pytest.mark.parametrize("raw", [b"GARBAGE\r\n\r\n", b"GET /nowhere HTTP/9\r\n\r\n"])
+async def test_what_has_no_path_of_the_api_is_told_in_json_too(on, raw):
+    async with connected(on) as (reader, writer):
+        writer.write(raw)
+        assert json.loads((await answer(reader))[2])["error"]["code"] == "invalid_request"
+
+
 async def test_expecting_to_be_told_to_go_on_is(on):
     async with connected(on) as (reader, writer):
         writer.write(post(more=AUTH + "Expect: 100-continue\r\n")[: -len(ASK)])
