@@ -226,12 +226,13 @@ async def _next(plans: tuple[Plan, ...], tally: Tally, tried: int, caller: Calle
 
 
 def _left_to_try(plans: tuple[Plan, ...], tally: Tally, fault: Fault, services: Services) -> tuple[Plan, ...]:
-    """The plans after this attempt. Where a prompt was too long, those with a larger window; the same again where it was
-    the credential's fault and there is another.
+    """The plans after this attempt. Where a prompt was too long, those with a larger window, then those of which nobody knows
+    it; the same again where it was the credential's fault and there is another.
     """
     model = tally.plan.model
     if fault is Fault.CONTEXT_TOO_LONG:
-        plans = tuple(plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0))
+        larger = [plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0)]
+        plans = (*larger, *(plan for plan in plans if plan.model.context_window is None))
     elif tally.failure and tally.failure.callers:
         return ()
     if (

@@ -15,7 +15,7 @@ from router.clock import Clock
 from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import HIDDEN, AttemptFailed, Failure, Fault
+from router.core.failure import HIDDEN, NOT_BEGUN, AttemptFailed, Failure, Fault
 from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
@@ -274,7 +274,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
     tally.complete = reader.done
     if not tally.answered:
         if reader.failure is not None or not tally.complete or not held + rest:
-            raise AttemptFailed(reader.failure or Failure(Fault.RESET, "the stream ended before it began"))
+            raise AttemptFailed(reader.failure or Failure(Fault.RESET, NOT_BEGUN))
         await _begin(tally, reader, reply, exchange, clock)  # an answer without a word
         rest = held + rest
     if rest:
