@@ -283,6 +283,18 @@ async def test_a_client_that_leaves_is_charged_for_what_it_asked(on, vendor):
     assert (row["outcome"], row["output_text"], row["basis"]) == ("left", 2, "reported")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/completions?x=1"])  # the second is aiohttp's
+async def test_who_shuts_its_sending_side_has_left_and_is_charged(on, path):
+    async with connected(on) as (reader, writer):
+        writer.write(post(line=f"POST {path} HTTP/1.1"))
+        writer.write_eof()
+        assert await reader.read() == b""
+    while on.farebox.room.in_flight:
+        await asyncio.sleep(0)
+    (row,) = await on.rows()
+    assert (row["outcome"], row["basis"], row["output_text"]) == ("left", "reported", 1)
+
+
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\n", "\x00"])
 def test_no_header_can_end_the_head(value):
     with pytest.raises(ValueError, match="control characters"):
