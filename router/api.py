@@ -33,6 +33,10 @@ STREAM = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Beside what a stream's head says: neither caches nor balancers are to keep it back."""
 
 
+PACKED = frozenset({"", "identity", "gzip", "deflate"})
+UNPACKED = "the body's Content-Encoding is not read here; send it as it is, or as gzip or deflate"
+
+
 class Incoming(Protocol):
     """A request as it comes in; aiohttp's is one."""
 
@@ -130,7 +134,9 @@ async def respond(farebox: Farebox, name: Endpoint, request: Incoming, reply: Wa
         with farebox.room.enter(farebox.snapshot.settings.server) as seat:
             seat.writer = reply
             farebox.telemetry.came(request_id, request.headers.get("traceparent"))
+            came = farebox.clock.seconds()
             raw = await _body(farebox, request, seat)
+            began += farebox.clock.seconds() - came  # its client's time
             await serve(
                 Inbound(request_id, name, raw, request.headers, caller, began),
                 reply,
@@ -171,6 +177,8 @@ def endpoint(name: Endpoint) -> Any:
 
 
 async def _body(farebox: Farebox, request: Incoming, seat: Seat) -> bytes:
+    if request.headers.get("content-encoding", "").strip().lower() not in PACKED:
+        raise InvalidRequest(UNPACKED)
     try:
         return await seat.read(request.content, request.content_length, farebox.snapshot.settings.server)
     except SlowClient:

@@ -3,11 +3,12 @@ cheap one first. One reservation each.
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
 from router.cascade import Ask, Kept
+from router.clock import Stopwatch
 from router.core.cascade import Doubt
 from router.core.catalog import Caller
 from router.core.errors import (
@@ -25,11 +26,12 @@ from router.core.health import OF_THE_KEY
 from router.core.plan import Plan
 from router.gate import Admission
 from router.hedge import Lane
-from router.relay import ClientLeft, Reply, relay
+from router.relay import ClientLeft, Reply, one_line, relay
 from router.services import Services
 from router.tally import Tally, Ticket
 from router.turns import Turn
 
+MOST_WHY = 200  # characters of one failure in a reason: it may be what the vendor says
 MAX_ATTEMPTS = 3  # a request that three vendors could not serve is told so, while its client still waits
 
 
@@ -45,9 +47,10 @@ class Attempts:
     caller: Caller
     admission: Admission
     services: Services
-    began: float  # seconds on the measuring clock, without what was waited for
+    watch: Stopwatch
     done: int = 0
     counted: bool = True  # as a client's request: a judge's is none
+    _begun: list[Tally] = field(default_factory=list)  # at the same time
 
     async def run(self, ticket: Ticket, reply: Reply, ask: Ask) -> None:
         """Until one has answered. Raises `RouterError` if none has.
@@ -58,11 +61,16 @@ class Attempts:
             ask: how a judge is asked, where the route has one.
 
         """
-        cheap = self.services.cascades.first(ticket.chat, ticket.decision)
-        if cheap is None or (why := await self._cheap_first(ticket, cheap, reply, ask)) is not None:
-            if cheap is not None:
-                ticket = _because(ticket, f"escalated from {cheap.model.name}: {why}")
-            await self._in_order(ticket, reply)
+        self.watch.calling = True
+        try:
+            cheap = self.services.cascades.first(ticket.chat, ticket.decision)
+            if cheap is None or (why := await self._cheap_first(ticket, cheap, reply, ask)) is not None:
+                if cheap is not None:
+                    ticket = _because(ticket, f"escalated from {cheap.model.name}: {why}")
+                await self._in_order(ticket, reply)
+        finally:
+            self.watch.calling = False
+            self.watch.stop()
 
     async def _in_order(self, ticket: Ticket, reply: Reply) -> None:
         """The decision's plans, one after the other."""
@@ -81,7 +89,7 @@ class Attempts:
                 second = partial(self._second, ticket, turn, number + 1, after_s)
                 tried = await services.hedges.race(route, reply, after_s, first, second)
             self.done += len(tried)
-            services.on_overhead(tried[0].tally.overhead_s(self.began))
+            self._count(tried[-1].tally)
             if any(one.tally.answered or one.tally.left for one in tried):
                 return
             failed.extend(one.tally for one in tried)
@@ -94,10 +102,17 @@ class Attempts:
 
     async def _turn(self, plans: tuple[Plan, ...]) -> Turn:
         """Whom to ask first; what was waited for is not our time."""
-        asked = self.services.clock.seconds()
+        self.watch.pause()
         turn = await self.services.turns.pick(plans, self.caller)
-        self.began += self.services.clock.seconds() - asked
+        self.watch.resume()
         return turn
+
+    def _count(self, last: Tally | None) -> None:
+        """Attempts are over: our own was the time until the first vendor was called, and what came after the last's answer."""
+        since, begun = self.watch.since, [tally.sent_s for tally in self._begun if tally.sent_s]
+        before_s = min(begun) - since if begun and since is not None else 0.0
+        self.watch.lap(before_s + (last.after_s if last else 0.0))
+        self._begun.clear()
 
     async def _attempt(self, ticket: Ticket, turn: Turn, number: int, reply: Reply) -> _Tried:
         """One reservation and one call. In a race only who fails last looks for whom to ask next."""
@@ -105,6 +120,7 @@ class Attempts:
         try:
             async with services.settlement.reserve(ticket, turn.plans, number, turn.claim) as tally:
                 tally.seat, self.admission.asked, tally.final = turn.take(), True, self.counted
+                self._begun.append(tally)
                 lane = reply if isinstance(reply, Lane) else None
                 if lane is not None:
                     lane.start(tally)
@@ -132,7 +148,7 @@ class Attempts:
 
     async def _cheap_first(self, ticket: Ticket, cheap: Plan, reply: Reply, ask: Ask) -> str | None:
         """Ask a cheap model and look at its answer. None: the client has it; else why it has not."""
-        services, kept, began = self.services, Kept(), self.services.clock.seconds()
+        services, kept, tally = self.services, Kept(), None
         route = ticket.decision.route
         turn = Turn(services.turns, (cheap,), services.turns.seat(cheap, well=True))
         if turn.seat is None or route.cascade is None:
@@ -141,6 +157,7 @@ class Attempts:
         try:
             async with services.settlement.reserve(tried, turn.plans, 1, turn.claim) as tally:
                 tally.seat, self.admission.asked = turn.take(), True
+                self._begun.append(tally)
                 self.done += 1
                 await relay(ticket.chat, tally, kept, services.reach)
                 if tally.seat is not None:
@@ -153,12 +170,11 @@ class Attempts:
                     tally.final, tally.lost = False, bool(kept.status)
                     return doubt.why
                 await _send(tally, kept, reply)
-                services.on_overhead(tally.overhead_s(self.began))
         except RouterError as error:  # that of the better model is what the client is told
             return error.message
         finally:
             turn.give_back()
-            self.began += services.clock.seconds() - began  # another's time, whatever came of it
+            self._count(tally)  # a judge's and a checker's time is another's
         return None
 
 
@@ -171,7 +187,9 @@ async def _send(tally: Tally, kept: Kept, reply: Reply) -> None:
 
 def _because(ticket: Ticket, why: str) -> Ticket:
     """The same with one more reason."""
-    return replace(ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {why}"))
+    return replace(
+        ticket, decision=replace(ticket.decision, reason=f"{ticket.decision.reason}; {one_line(why, MOST_WHY)}")
+    )
 
 
 def _how_it_failed(tally: Tally) -> str:
@@ -208,12 +226,13 @@ async def _next(plans: tuple[Plan, ...], tally: Tally, tried: int, caller: Calle
 
 
 def _left_to_try(plans: tuple[Plan, ...], tally: Tally, fault: Fault, services: Services) -> tuple[Plan, ...]:
-    """The plans after this attempt. Where a prompt was too long, those with a larger window; the same again where it was
-    the credential's fault and there is another.
+    """The plans after this attempt. Where a prompt was too long, those with a larger window, then those of which nobody knows
+    it; the same again where it was the credential's fault and there is another.
     """
     model = tally.plan.model
     if fault is Fault.CONTEXT_TOO_LONG:
-        plans = tuple(plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0))
+        larger = [plan for plan in plans if (plan.model.context_window or 0) > (model.context_window or 0)]
+        plans = (*larger, *(plan for plan in plans if plan.model.context_window is None))
     elif tally.failure and tally.failure.callers:
         return ()
     if (

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from router.clock import Clock
+from router.clock import Clock, Stopwatch
 from router.core.answers import Answer, at_no_cost
 from router.core.cachekey import asked_to_skip, cache_key, uncached
 from router.core.catalog import CacheRule
@@ -21,7 +21,7 @@ from router.core.entry import Attempt, Entry, Outcome
 from router.core.errors import Overloaded
 from router.core.usage import Usage
 from router.flight import Flight, Place
-from router.relay import ClientLeft, Reply
+from router.relay import ClientLeft, Reply, one_line
 from router.settlement import Settlement
 from router.stores.ports import Answers, StoreDown
 from router.tally import OPERATIONS, Ticket
@@ -74,7 +74,9 @@ class Cache:
     _open: dict[str, tuple[bytes, Flight, CacheRule]] = field(default_factory=dict)  # by request
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def answer(self, ticket: Ticket, headers: Mapping[str, str], reply: Reply, call: Call) -> None:
+    async def answer(
+        self, ticket: Ticket, headers: Mapping[str, str], reply: Reply, call: Call, watch: Stopwatch
+    ) -> None:
         """Answer a request by what is kept, by a call that is on its way, or by making it. Raises what the call raises."""
         rule = ticket.decision.route.cache
         if rule is None:
@@ -87,14 +89,16 @@ class Cache:
         elif anew:
             await self._lead(key, rule, ticket, reply, call, joined=False)
         else:
-            await self._shared(key, rule, ticket, reply, call)
+            await self._shared(key, rule, ticket, reply, call, watch)
 
-    async def _shared(self, key: bytes, rule: CacheRule, ticket: Ticket, reply: Reply, call: Call) -> None:
+    async def _shared(
+        self, key: bytes, rule: CacheRule, ticket: Ticket, reply: Reply, call: Call, watch: Stopwatch
+    ) -> None:
         followed = 0
         until = self.clock.seconds() + ticket.decision.plans[0].model.access.timeouts.first_byte
         while True:
             if (answer := self._shelf(ticket).get(key, self._oldest(rule))) is not None:
-                await self._give(answer, ticket, reply)
+                await self._give(answer, ticket, reply, watch)
                 return
             flight = self._flights.get(key)
             if flight is None or flight.full:
@@ -104,14 +108,15 @@ class Cache:
                 await call(reply)
                 return
             elif flight.ended:  # it may be kept in a moment
-                await self._in_time(asyncio.shield(flight.entry), until)
-            elif await self._follow(flight, ticket, reply, until):
+                await self._in_time(asyncio.shield(flight.entry), until, watch)
+            elif await self._follow(flight, ticket, reply, until, watch):
                 return
             else:
                 followed += 1
 
-    async def _in_time(self, what: Awaitable[object], until: float) -> None:
-        """Wait for something, but no longer than this."""
+    async def _in_time(self, what: Awaitable[object], until: float, watch: Stopwatch) -> None:
+        """Wait for something, but no longer than this; it is not our own time."""
+        watch.pause()
         late: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         alarm = self.clock.later(max(0.0, until - self.clock.seconds()), late.cancel)
         task: asyncio.Future[object] = asyncio.ensure_future(what)
@@ -120,6 +125,7 @@ class Cache:
         finally:
             alarm.cancel()
             task.cancel()
+            watch.resume()
 
     def _shelf(self, ticket: Ticket) -> Shelf:
         return self._shelves.setdefault(ticket.decision.route.name, Shelf())
@@ -224,26 +230,26 @@ class Cache:
 
     # Answering without a call
 
-    async def _follow(self, flight: Flight, ticket: Ticket, reply: Reply, until: float) -> bool:
+    async def _follow(self, flight: Flight, ticket: Ticket, reply: Reply, until: float, watch: Stopwatch) -> bool:
         """Read along with a call; False if there is no answer, or if it has not begun in time."""
         place = Place()
         flight.places.add(place)
         try:
-            await self._in_time(flight.begun(), until)
+            await self._in_time(flight.begun(), until, watch)
             if flight.head is None:
                 return False
             seen = _seen(flight)
-            async with self._row(ticket, seen, flight.entry):
+            async with self._row(ticket, seen, flight.entry, watch):
                 await _read(flight, place, reply, _headers(ticket, seen), free=True)
         finally:
             flight.leave(place)
         return True
 
-    async def _give(self, answer: Answer, ticket: Ticket, reply: Reply) -> None:
+    async def _give(self, answer: Answer, ticket: Ticket, reply: Reply, watch: Stopwatch) -> None:
         """An answer that is kept."""
         age = max(0, self.clock.now() - answer.at) // 1_000_000
         head = {**_headers(ticket, answer), "age": str(age)}
-        async with self._row(ticket, answer, None):
+        async with self._row(ticket, answer, None, watch):
             if not answer.streamed:
                 await reply.send(200, answer.body, head)
                 return
@@ -253,7 +259,7 @@ class Cache:
 
     @asynccontextmanager
     async def _row(
-        self, ticket: Ticket, seen: Answer, call: "asyncio.Future[Entry | None] | None"
+        self, ticket: Ticket, seen: Answer, call: "asyncio.Future[Entry | None] | None", watch: Stopwatch
     ) -> AsyncIterator[None]:
         """The scope of an answer without a call: one row at no cost, whatever becomes of it. `call` is known once the call
         whose answer it is has been written down; None: it was long ago.
@@ -268,6 +274,7 @@ class Cache:
         except BaseException:  # cancelled while the row was being written
             self.settlement.own(self._close_row(attempt, outcome, 0, 0, None))
             raise
+        watch.pause()  # the client takes it at its own pace
         try:
             yield
             outcome = "ok"
@@ -311,20 +318,12 @@ def _key(ticket: Ticket) -> bytes | None:
 def _seen(flight: Flight) -> Answer:
     """What is known of an answer while it comes."""
     head = flight.head or {}
-    plan = next(plan for plan in flight.ticket.decision.plans if plan.model.name == head["x-farebox-model"])
+    plan = next(plan for plan in flight.ticket.decision.plans if one_line(plan.model.name) == head["x-farebox-model"])
     return Answer(
-        at=0,
-        request_id=flight.ticket.id,
-        model=plan.model.name,
-        vendor=plan.model.vendor,
-        tier=str(plan.model.tier),
-        price=plan.price.label,
-        vendor_currency=plan.price.currency,
-        flagship_cost=0,
-        streamed=flight.streamed,
-        content_type=head.get("content-type", "application/json"),
-        body=b"",
-    )
+        at=0, request_id=flight.ticket.id, model=plan.model.name, vendor=plan.model.vendor, tier=str(plan.model.tier),
+        price=plan.price.label, vendor_currency=plan.price.currency, flagship_cost=0, streamed=flight.streamed,
+        content_type=head.get("content-type", "application/json"), body=b"",
+    )  # fmt: skip
 
 
 def _answer(entry: Entry, flight: Flight) -> Answer:
@@ -358,8 +357,8 @@ def _headers(ticket: Ticket, seen: Answer) -> dict[str, str]:
         "content-type": seen.content_type,
         "server": "farebox",
         "x-farebox-request-id": ticket.id,
-        "x-farebox-model": seen.model,
-        "x-farebox-vendor": seen.vendor,
+        "x-farebox-model": one_line(seen.model),
+        "x-farebox-vendor": one_line(seen.vendor),
         "x-farebox-tier": seen.tier,
         "x-farebox-reason": _reason(seen),
         "x-farebox-cost": "0",

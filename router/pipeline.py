@@ -11,6 +11,7 @@ from functools import partial
 
 from router.attempts import Attempts
 from router.cascade import Ask, Kept
+from router.clock import Stopwatch
 from router.core import jsonio
 from router.core.catalog import Caller, ChatRequest, Endpoint, Route, Wishes, candidates, require_known_vendors
 from router.core.entry import JUDGE
@@ -19,7 +20,7 @@ from router.core.plan import Market
 from router.core.policy import Decision, decide, need_of
 from router.core.value import value
 from router.dialects import cannot, read
-from router.relay import Reply
+from router.relay import Reply, one_line
 from router.services import Services
 from router.snapshot import Snapshot
 from router.tally import Ticket
@@ -35,11 +36,16 @@ class Inbound:
     raw: bytes
     headers: Mapping[str, str]
     caller: Caller
-    began: float  # seconds on the measuring clock
+    began: float  # seconds on the measuring clock, later by what the body took to come
 
 
 async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services) -> None:
     """Answer one request: the diagram above, left to right. Raises RouterError only while nothing has been sent."""
+    with Stopwatch(services.clock, services.on_overhead, inbound.began) as watch:
+        await _serve(inbound, reply, snapshot, services, watch)
+
+
+async def _serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Services, watch: Stopwatch) -> None:
     chat = read(inbound.endpoint, inbound.raw, inbound.headers)
     route = snapshot.catalog.route(chat.asked, inbound.caller)
     decision, ticket = await choose(inbound.id, chat, route, inbound.caller, snapshot, services)
@@ -50,12 +56,12 @@ async def serve(inbound: Inbound, reply: Reply, snapshot: Snapshot, services: Se
     if chat.wishes.dry_run:
         await _dry_run(ticket, reply)
         return
-    asked = services.clock.seconds()
+    watch.pause()
     async with services.gate.admit(inbound.caller, ticket.id, tokens_of(decision.plans[0])) as admission:
-        began = inbound.began + services.clock.seconds() - asked
-        attempts = Attempts(inbound.caller, admission, services, began)
+        watch.resume()
+        attempts = Attempts(inbound.caller, admission, services, watch)
         call = partial(_call, attempts, ticket, inbound.raw, partial(_ask, attempts, ticket, snapshot))
-        await services.cache.answer(ticket, inbound.headers, reply, call)
+        await services.cache.answer(ticket, inbound.headers, reply, call, watch)
 
 
 async def _call(attempts: Attempts, ticket: Ticket, raw: bytes, ask: Ask, reply: Reply) -> None:
@@ -73,7 +79,9 @@ async def _ask(attempts: Attempts, judged: Ticket, snapshot: Snapshot, name: str
     route = Route(name, (model,), pinned=True)
     _, ticket = await choose(f"{judged.id}-judge", chat, route, attempts.caller, snapshot, attempts.services)
     ticket = replace(ticket, booked=judged.decision.route.name)
-    own = replace(attempts, done=0, began=attempts.services.clock.seconds(), counted=False)
+    clock = attempts.services.clock
+    watch = Stopwatch(clock, lambda _: None, clock.seconds())
+    own = Attempts(attempts.caller, attempts.admission, attempts.services, watch, counted=False)
     await own.run(ticket, kept, partial(_ask, attempts, ticket, snapshot))
     return kept.body
 
@@ -122,10 +130,10 @@ async def _dry_run(ticket: Ticket, reply: Reply) -> None:
     headers = {
         "content-type": "application/json",
         "x-farebox-request-id": ticket.id,
-        "x-farebox-model": plan.model.name,
-        "x-farebox-vendor": plan.model.vendor,
+        "x-farebox-model": one_line(plan.model.name),
+        "x-farebox-vendor": one_line(plan.model.vendor),
         "x-farebox-tier": str(plan.model.tier),
-        "x-farebox-reason": ticket.decision.reason,
+        "x-farebox-reason": one_line(ticket.decision.reason),
     }
     told = {"object": "farebox.decision", "id": ticket.id, **explain(ticket.decision, ticket.currency)}
     await reply.send(200, jsonio.dumps(told), headers)

@@ -15,7 +15,7 @@ from router.clock import Clock
 from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import HIDDEN, AttemptFailed, Failure, Fault
+from router.core.failure import HIDDEN, NOT_BEGUN, AttemptFailed, Failure, Fault
 from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
@@ -35,6 +35,7 @@ OPENING_S = 15.0
 KEEP_ALIVE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\r)|(?<=\r\n\r\n))(?::[^\r\n]*(?:\r\n?|\n))+(?:\r\n?|\n)")
 """Events of comments alone. Of what is kept back nobody has waited for them."""
 PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
+MOST_REASON = 1000  # characters of a header: clients and proxies take some 8 kB of them all
 _PASSED_WITH_TYPE = ("content-type", *PASSED_HEADERS)
 _REWRITTEN = (Turn, Turned)
 
@@ -166,17 +167,26 @@ def farebox_headers(tally: Tally) -> dict[str, str]:
     return {
         "server": "farebox",
         "x-farebox-request-id": attempt.request_id,
-        "x-farebox-model": attempt.model,
-        "x-farebox-vendor": attempt.vendor,
+        "x-farebox-model": one_line(attempt.model),
+        "x-farebox-vendor": one_line(attempt.vendor),
         "x-farebox-tier": attempt.tier,
-        "x-farebox-reason": attempt.reason.encode("ascii", "replace").decode(),
+        "x-farebox-reason": one_line(attempt.reason),
     }
+
+
+def one_line(text: str, most: int = MOST_REASON) -> str:
+    """A text of any script that fits a header and a column, whatever is in it; servers send it as UTF-8."""
+    if text.isascii() and text.isprintable() and len(text) <= most:
+        return text
+    told = "".join([char if char.isprintable() else " " for char in text[: most + 1]])
+    shown = " ".join(told.split())
+    return shown if len(text) <= most else f"{shown[: most - 1]}…"
 
 
 def _passed(exchange: Exchange, reader: StreamReader | PlainReader) -> dict[str, str]:
     """Of the vendor's headers what is the client's too: its type only where the bytes are."""
     names = PASSED_HEADERS if isinstance(reader, _REWRITTEN) else _PASSED_WITH_TYPE
-    return {name: value for name in names if (value := exchange.headers.get(name))}
+    return {name: one_line(value) for name in names if (value := exchange.headers.get(name))}
 
 
 async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
@@ -264,7 +274,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
     tally.complete = reader.done
     if not tally.answered:
         if reader.failure is not None or not tally.complete or not held + rest:
-            raise AttemptFailed(reader.failure or Failure(Fault.RESET, "the stream ended before it began"))
+            raise AttemptFailed(reader.failure or Failure(Fault.RESET, NOT_BEGUN))
         await _begin(tally, reader, reply, exchange, clock)  # an answer without a word
         rest = held + rest
     if rest:

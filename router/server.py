@@ -17,6 +17,7 @@ from router.admin.logins import Logins
 from router.app import Farebox
 from router.front import Front, close_all
 from router.handover import Offer, Taken
+from router.inside import HOW, inside
 from router.listening import BACKLOG, SPARE_FILES, Door, files, give_up_on
 from router.workers.station import Station
 
@@ -58,11 +59,10 @@ async def run(
     app = application(farebox)
     runner = web.AppRunner(
         app,
-        access_log=None,
         handler_cancellation=False,
         handle_signals=False,
-        keepalive_timeout=75,
         shutdown_timeout=CUT_S,
+        **HOW,
     )
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -139,8 +139,8 @@ async def _listen(
     farebox: Farebox, runner: web.AppRunner, fronts: set[Front], sock: socket.socket
 ) -> asyncio.AbstractServer:
     """Let connections in, as many as there are files for: two for each request in flight, and some for ourselves."""
-    settings, inside = farebox.snapshot.settings.server, runner.server
-    if inside is None:
+    settings, server = farebox.snapshot.settings.server, runner.server
+    if server is None:
         raise RuntimeError("the runner is not set up")
     most = farebox.room.most = max(16, (files() - SPARE_FILES) // 2)
     wanted = -(-settings.max_in_flight // farebox.room.parts)
@@ -148,9 +148,10 @@ async def _listen(
         log.warning(
             "this process may not open enough files for server.max_in_flight; raise `ulimit -n`", extra={"count": most}
         )
+    handed = inside(farebox, server)
     door = Door(
-        lambda: Front(farebox, inside, fronts),
-        lambda: len(inside.connections) + len(fronts),
+        lambda: Front(farebox, handed, fronts),
+        lambda: len(server.connections) + len(fronts),
         files() - SPARE_FILES - min(most, wanted),
         farebox.room.turned_away,
     )

@@ -139,12 +139,12 @@ class Tally:
         if self.share is not None:
             self.share.take(Usage())
 
-    def overhead_s(self, request_began: float) -> float:
-        """The time that is ours: until the vendor was called, and for a plain answer from its last byte on."""
-        after = 0.0
-        if not self.streaming and self.ended_s is not None and self.first_byte_s is not None:
-            after = self.ended_s - self.first_byte_s
-        return self.sent_s - request_began + after
+    @property
+    def after_s(self) -> float:
+        """What was ours after the vendor's last byte, where its answer was plain."""
+        if self.streaming or self.ended_s is None or self.first_byte_s is None:
+            return 0.0
+        return self.ended_s - self.first_byte_s
 
 
 @value()

@@ -89,6 +89,9 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> YamlFile:
     return YamlFile(str(path), data, reader.lines, tuple(reader.problems))
 
 
+_Pairs = dict[str, tuple[yaml.Node, yaml.Node]]
+
+
 class _Reader:
     """Turns nodes into values and remembers where they stood."""
 
@@ -97,29 +100,54 @@ class _Reader:
         self._environment = environment
         self.lines: dict[Key, int] = {}
         self.problems: list[Problem] = []
+        self._twice: set[yaml.Node] = set()
 
     def value(self, loader: Any, node: yaml.Node, key: Key) -> Any:
         self.lines.setdefault(key, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            loader.flatten_mapping(node)
-            out: dict[Any, Any] = {}
-            for name_node, value_node in node.value:
-                name = self._made(loader, name_node, key)
-                if isinstance(name, list | dict | set):
-                    name = str(name)
-                at = (*key, name if isinstance(name, str | int) else str(name))
-                if name in out and name_node.start_mark.line + 1 != self.lines.get(at):
-                    self.problems.append(
-                        Problem(self._name, name_node.start_mark.line + 1, show_key(at), "is written twice")
-                    )
+            told = self._pairs(loader, node, key).items()
+            out: dict[str, Any] = {}
+            for name, (name_node, value_node) in told:
+                at = (*key, name)
                 self.lines[at] = name_node.start_mark.line + 1
-                out[str(name) if not isinstance(name, str) else name] = self.value(loader, value_node, at)
+                out[name] = self.value(loader, value_node, at)
             return out
         if isinstance(node, yaml.SequenceNode):
             return [self.value(loader, child, (*key, i)) for i, child in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and "${" in node.value:
             return self._scalar(loader, node, key)
         return self._made(loader, node, key)
+
+    def _pairs(self, loader: Any, node: yaml.MappingNode, key: Key) -> _Pairs:
+        """What a mapping says, with what it merges by `<<`: its own keys win, then the first of several that are merged."""
+        own: _Pairs = {}
+        merged: _Pairs = {}
+        told: set[str] = set()
+        for name_node, value_node in node.value:
+            merges = name_node.tag == "tag:yaml.org,2002:merge"
+            name = "<<" if merges else str(self._made(loader, name_node, key))
+            if name in told and name_node not in self._twice:
+                line = name_node.start_mark.line + 1
+                self.problems.append(Problem(self._name, line, show_key((*key, name)), "is written twice"))
+                self._twice.add(name_node)  # the mapping may be merged elsewhere too
+            told.add(name)
+            if merges:
+                merged = self._merged(loader, value_node, key)
+            else:
+                own[name] = name_node, value_node
+        return merged | own
+
+    def _merged(self, loader: Any, node: yaml.Node, key: Key) -> _Pairs:
+        sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        merged: _Pairs = {}
+        for source in reversed(sources):
+            if not isinstance(source, yaml.MappingNode):
+                line = source.start_mark.line + 1
+                message = "`<<` merges what is no mapping: give one, or a list of them"
+                self.problems.append(Problem(self._name, line, show_key(key), message))
+                continue
+            merged |= self._pairs(loader, source, key)
+        return merged
 
     def _made(self, loader: Any, node: yaml.Node, key: Key) -> Any:
         """What a scalar says; what looks like a date or a number and is none is a problem, and None."""

@@ -34,6 +34,7 @@ from psycopg.rows import dict_row
 from router.app import Farebox
 from router.clock import SystemClock
 from router.front import Front, close_all
+from router.inside import HOW, inside
 from router.mock import MockVendors
 from router.server import application
 from router.snapshot import load
@@ -280,14 +281,15 @@ async def serving(config, folder, *, handler_cancellation=False, upstream=None, 
         await farebox.start()
         stack.push_async_callback(farebox.stop)
         runner = web.AppRunner(
-            application(farebox), access_log=None, handler_cancellation=handler_cancellation, shutdown_timeout=1
+            application(farebox), handler_cancellation=handler_cancellation, shutdown_timeout=1, **HOW
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         fronts: set[Front] = set()
+        handed = inside(farebox, runner.server)
         stack.push_async_callback(close_all, fronts, 1)
         server = await asyncio.get_running_loop().create_server(
-            runner.server if handler_cancellation else lambda: Front(farebox, runner.server, fronts), "127.0.0.1", 0
+            handed if handler_cancellation else lambda: Front(farebox, handed, fronts), "127.0.0.1", 0
         )
         stack.callback(server.close)
         http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))

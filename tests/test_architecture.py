@@ -96,11 +96,11 @@ LAYERS = {
         | {"labels", "promises", "cache", "upstream", "warm"},
         set(),
     ),
-    "attempts": (CORE | {"cascade", "gate", "hedge", "relay", "services", "tally", "turns"}, set()),
-    "pipeline": (PURE | {"attempts", "cascade", "relay", "services", "snapshot", "tally", "turns"}, set()),
+    "attempts": (CORE | {"cascade", "clock", "gate", "hedge", "relay", "services", "tally", "turns"}, set()),
+    "pipeline": (PURE | {"attempts", "cascade", "clock", "relay", "services", "snapshot", "tally", "turns"}, set()),
 }
 ANYTHING = {
-    "app", "server", "listening", "handover", "front", "api", "auth", "admin", "cli", "mock", "openapi", "workers", "__main__", "",
+    "app", "server", "listening", "handover", "front", "inside", "api", "auth", "admin", "cli", "mock", "openapi", "workers", "__main__", "",
 }  # fmt: skip
 
 

@@ -252,8 +252,9 @@ async def test_when_every_attempt_failed_the_error_names_each(plain, first, seco
     [(400, "whatever", "invalid_request"), (400, "context_length_exceeded", "context_length_exceeded"),
      (400, "content_filter", "content_filter"), (422, None, "invalid_request")],
 )  # fmt: skip
-async def test_the_callers_own_fault_is_told_at_once_with_the_vendors_words(plain, status, code, shown):
-    talk = Conversation(plain, error(status, code, message="field x is wrong"))
+async def test_the_callers_own_fault_is_told_at_once_with_the_vendors_words(tmp_path, status, code, shown):
+    windows = {"small": {"context_window": 8000}, "large": {"context_window": 8000}}
+    talk = Conversation(snapshot_of(tmp_path, models=windows), error(status, code, message="field x is wrong"))
     with pytest.raises(InvalidRequest) as caught:
         await talk.ask()
     assert (caught.value.code, caught.value.message) == (shown, "field x is wrong")
@@ -556,7 +557,8 @@ async def test_a_prompt_that_a_vendor_finds_too_long_goes_to_a_larger_window_and
     reply = await talk.ask(max_tokens=9)
     assert [row[:2] for row in talk.rows] == [("small", "error"), ("large", "ok")]
     assert reply.headers["x-farebox-model"] == "large"
-    talk = Conversation(snapshot_of(tmp_path), too_long)
+    windows["large"]["context_window"] = 8000
+    talk = Conversation(snapshot_of(tmp_path, models=windows), too_long)
     with pytest.raises(ContextTooLong):
         await talk.ask()
 
@@ -607,3 +609,45 @@ async def test_a_plain_answer_where_a_stream_was_asked_for_is_played_as_one(plai
     assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == [whole["finish_reason"]]
     assert (told[-1]["usage"]["prompt_tokens"], told[-1]["usage"]["completion_tokens"]) == (31, 7)
     assert talk.rows == [("small", "ok", "reported", 45_000)]
+
+
+NOTHING = [b"data: [DONE]\n\n"], [b": a ping\n\n", b": another\n\ndata: [DONE]\n\n"], [b"data:[DONE]\r\n\r\n"]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("endpoint", ["chat/completions", "messages", "responses"])
+async def test_a_stream_of_nothing_but_its_end_is_no_answer_and_another_is_asked(plain, nothing, endpoint):
+    talk = Conversation(plain, list(nothing), stream("hi"))
+    more = {"max_tokens": 9} if endpoint == "messages" else {}
+    reply = await talk.ask(endpoint=endpoint, stream=True, **more)
+    assert b"hi" in reply.body and reply.headers["x-farebox-model"] == "large"
+    assert sorted(row[:2] for row in talk.rows) == [("large", "ok"), ("small", "error")]
+    talk = Conversation(plain, list(nothing), list(nothing))
+    with pytest.raises(UpstreamFailed, match="the stream ended before it began"):
+        await talk.ask(endpoint=endpoint, stream=True, **more)
+
+
+@pytest.mark.parametrize("opening", [b"event: chunk\n", b": ping\n\n", b""])
+async def test_an_answer_without_a_word_is_one_if_there_is_a_chunk(plain, opening):
+    chunk = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    talk = Conversation(plain, [opening + event(chunk) + b"data: [DONE]\n\n"])
+    reply = await talk.ask(stream=True)
+    assert b"stop" in reply.body and reply.headers["x-farebox-model"] == "small"
+
+
+async def test_after_a_prompt_too_long_a_window_that_nobody_knows_is_tried_after_those_known_to_be_larger(tmp_path):
+    price = {"currency": "USD", "input": 1, "output": 1}
+    models = {
+        "short": {"vendor": "check", "tier": "cheap", "price": {**price, "input": "0.1"}, "context_window": 1000},
+        "unknown": {"vendor": "check", "tier": "cheap", "price": {**price, "input": "0.2"}},
+        "long": {"vendor": "check", "tier": "cheap", "price": {**price, "input": "0.3"}, "context_window": 9000},
+        "shorter": {"vendor": "check", "tier": "cheap", "price": {**price, "input": "0.4"}, "context_window": 900},
+    }
+    routes = {"auto": {"models": list(models), "quality": 0}}
+    too_long = (400, jsonio.dumps({"error": {"message": "too long", "code": "context_length_exceeded"}}))
+    talk = Conversation(snapshot_of(tmp_path, models=models, routes=routes), too_long, too_long, answer())
+    assert (await talk.ask()).headers["x-farebox-model"] == "unknown"
+    assert [sent["model"] for sent in talk.sent] == ["short", "long", "unknown"]
+    talk = Conversation(snapshot_of(tmp_path, models=models, routes=routes), too_long, too_long, too_long)
+    with pytest.raises(ContextTooLong):
+        await talk.ask()

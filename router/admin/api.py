@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -17,7 +17,7 @@ from router.core.errors import InvalidRequest, NoSuchPath
 from router.core.limits import FOREVER, BudgetState, moment
 from router.core.money import show
 from router.settings import hash_key
-from router.stores.ports import StoredKey
+from router.stores.ports import StoredKey, Total
 from router.workers import answers as together
 
 _NAME = re.compile(r"[^\s|,/]{1,128}")
@@ -33,7 +33,10 @@ async def spent(farebox: Farebox, request: web.Request) -> web.Response:
     query.only(request, ("by", "since", "until"))
     by = query.names(request, "by", spend.BY, "team")
     since, until = query.span(request)
-    totals = await farebox.ledger.totals(since, until)
+    if spend.APART.isdisjoint(by):
+        totals: Sequence[Total] = await farebox.ledger.totals(since, until)
+    else:
+        totals = await farebox.ledger.apart(since, until, days="day" in by)
     return json(
         {
             "object": "list",

@@ -8,7 +8,8 @@ from router.core.money import show
 from router.core.usage import KINDS
 from router.stores.ports import Total
 
-BY = ("team", "route", "model", "vendor", "tier")
+BY = ("team", "route", "model", "vendor", "tier", "key", "day")
+APART = frozenset({"key", "day"})  # of which the metrics' sums know nothing
 TIERS = ("free", "cheap", "mid", "flagship")
 
 
@@ -55,7 +56,7 @@ _SUMS = ("attempts", "requests", "cost", "estimated_cost", "saved", "fixed_cost"
 
 
 def group(totals: Iterable[Total], by: Sequence[str]) -> list[Spend]:
-    """Sums by these names and, always, by reporting currency; the dearest first."""
+    """Sums by these names and, always, by reporting currency: day after day where it is by day, the dearest first."""
     found: dict[tuple[str, ...], Spend] = {}
     for total in totals:
         names = tuple(getattr(total, name) for name in by)
@@ -64,7 +65,8 @@ def group(totals: Iterable[Total], by: Sequence[str]) -> list[Spend]:
         if spend is None:
             spend = found[key] = Spend(names, total.currency)
         spend.add(total)
-    return sorted(found.values(), key=lambda spend: (-spend.cost, spend.names))
+    day = tuple(by).index("day") if "day" in by else None
+    return sorted(found.values(), key=lambda s: ("" if day is None else s.names[day], -s.cost, s.names))
 
 
 def as_json(spend: Spend, by: Sequence[str]) -> dict[str, Any]:

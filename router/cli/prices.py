@@ -11,13 +11,14 @@ import click
 
 from router.cli.bill import BY_MODEL, Bill, Pair, last_month, priced_again, show_bill
 from router.cli.common import config_option, config_path, no, settings_or_exit
+from router.cli.ownprices import overridden, own_prices
 from router.cli.pricenext import COMING, coming
 from router.cli.pricetext import KINDS, STALE_DAYS, amounts, changes, history, needed, state, today
 from router.cli.report import format_option, instant, put, time_options
 from router.core.conditions import MICROS_PER_DAY
 from router.core.prices import Price, Unpriced
 from router.pricebook import BookModel, PriceBook, now_micros, read_books
-from router.settings import Settings
+from router.settings import Settings, read
 from router.yamlfile import BadConfiguration, Key
 
 LISTED = (
@@ -50,7 +51,8 @@ class Side:
 
 @click.group("prices")
 def command() -> None:
-    """Look into the price book: the built-in one and those of the configuration, the later winning.
+    """Look into the price book: the built-in one and those of the configuration, the later winning, and what the
+    configuration gives a model itself over both.
 
     Prices are per million tokens. What is unknown or doubtful is said to be so; it is refused, never taken for zero.
     """
@@ -87,7 +89,8 @@ def show(config: Path | None, format_: str, model: str) -> None:
     `>` marks the entry in force, `+` what comes next. `from` is as written in the book, `to` is UTC.
     """
     book, now = _book(config), now_micros()
-    found = [(name, known) for name, known in _models(book) if model in {name, name.partition("/")[2]}]
+    models = _configured_models(config, book)
+    found = [(name, known) for name, known in models if model in {name, name.partition("/")[2]}]
     found = found or [(f"{v}/{n}", known) for (v, n), known in book.models.items() if model in {n, f"{v}/{n}"}]
     if not found:
         no(f"no price book has {model!r}; `farebox prices list --all` shows what they have")
@@ -269,6 +272,17 @@ def _models(book: PriceBook) -> Iterator[tuple[str, BookModel]]:
                 yield f"{vendor}/{name}", model
 
 
+def _configured_models(config: Path | None, book: PriceBook) -> list[tuple[str, BookModel]]:
+    """Every model as it is billed: where the configuration has a price for it, by that."""
+    try:
+        settings, file = read(config_path(config))
+        own = own_prices(settings, file, book)
+    except BadConfiguration as error:
+        no(error)
+    hidden = overridden(settings) | own.keys()
+    return [*own.items(), *(item for item in _models(book) if item[0] not in hidden)]
+
+
 def _list(config: Path | None, vendor: str | None, *, every: bool, at: int, format_: str) -> None:
     rows = [
         (name, model.tier, currency, *today(timeline, needed(model), at))
@@ -284,7 +298,7 @@ def _list(config: Path | None, vendor: str | None, *, every: bool, at: int, form
 
 def _chosen(config: Path | None, vendor: str | None, *, every: bool) -> list[tuple[str, BookModel]]:
     """The models of one vendor, of those that are configured, or of all; exit 1 where no book has the vendor."""
-    configured, models = set(settings_or_exit(config).vendors), list(_models(_book(config)))
+    configured, models = set(settings_or_exit(config).vendors), _configured_models(config, _book(config))
     known = {name.partition("/")[0] for name, _ in models}
     if vendor is not None and vendor not in known:
         no(f"no price book has a vendor {vendor!r}; they have {', '.join(sorted(known))}")

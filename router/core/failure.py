@@ -29,6 +29,7 @@ UNBILLED = frozenset(Fault) - {Fault.TIMEOUT, Fault.RESET, Fault.GARBAGE}
 
 
 HIDDEN = "[credential]"
+NOT_BEGUN = "the stream ended before it began"
 
 
 @dataclass(frozen=True, slots=True)

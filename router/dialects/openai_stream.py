@@ -10,7 +10,7 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import Failure, Fault
+from router.core.failure import NOT_BEGUN, Failure, Fault
 from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
 from router.core.usage import ContradictoryUsage, Usage
 from router.dialects import openai
@@ -79,6 +79,8 @@ class Tap:
             self._keep(block)
         if b"[DONE]" in block and _says_done(block):
             self.done = True
+            if self.usage is None and self.events <= 1 and not self._has_begun():
+                self.failure = self.failure or Failure(Fault.RESET, NOT_BEGUN, 200)
         return b"".join([self._event(event) for event in events(block)]) if self._tells(block) else block
 
     def _tells(self, raw: bytes) -> bool:
@@ -150,6 +152,11 @@ class Tap:
             [] if seen else [{"index": 0, "delta": {}, "finish_reason": c.get("finish_reason")} for c in choices]
         )
         return {**told, "object": "chat.completion.chunk", "choices": left}, left
+
+    def _has_begun(self) -> bool:
+        """Whether anything but keep-alives and the end has come; for the first few events only."""
+        told = (data_of(event) for event in events(b"".join(self._kept)))
+        return any(data not in {b"", b"[DONE]"} for data in told)
 
     def _carried(self) -> bool:
         """Whether the model has written anything so far."""

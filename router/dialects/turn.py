@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from router.core import jsonio
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import Failure, Fault
+from router.core.failure import NOT_BEGUN, Failure, Fault
 from router.core.sse import MAX_PLAIN, MAX_TEXT, Splitter, bound, data_of, events
 from router.core.usage import Usage
 from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
@@ -97,6 +97,12 @@ class Heard:
         self.break_off(problem)
         return None, ()
 
+    def _finished(self, begun: bool) -> None:  # noqa: FBT001 (what has come before is the point)
+        """The stream says that it is over: an answer, if there was one."""
+        self.listener.done = True
+        if not begun and not self.listener.id and self.usage is None:
+            self.listener.failure = self.listener.failure or Failure(Fault.RESET, NOT_BEGUN, 200)
+
     def break_off(self, problem: str) -> None:
         """What the vendor sent is of no use to the client."""
         self.listener.failure = self.listener.failure or Failure(Fault.GARBAGE, problem, 200)
@@ -135,7 +141,7 @@ class Turn(Heard):
         for event in events(block):
             data = data_of(event)  # keep-alives and comments have none
             if data == b"[DONE]":
-                listener.done = True
+                self._finished(self._begun)
             elif data and listener.failure is None:
                 _, pieces = self.heard(data)
                 if pieces:
@@ -311,7 +317,7 @@ class Gathered(Turned):
         for event in events(block):
             data = data_of(event)
             if data == b"[DONE]":
-                self.listener.done = True
+                self._finished(bool(self._gathered))
             elif data and self.listener.failure is None:
                 _, pieces = self.heard(data)
                 self._gathered += pieces

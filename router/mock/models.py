@@ -61,6 +61,8 @@ def every(style: str, vendor: str) -> dict[str, Any]:
 
 def style_of(path: str, headers: Mapping[str, str]) -> str:
     """Whose client asks, told by where it asks and what it says about itself; header names are lower-case."""
+    if "/openai/" in path:  # Google's and Groq's, whatever else a client says
+        return "openai"
     if "/v1beta/" in path or "x-goog-api-key" in headers:
         return "google"
     return "anthropic" if "anthropic-version" in headers else "openai"

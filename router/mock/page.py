@@ -15,6 +15,7 @@ and the same request always gets the same words.
 Every vendor name speaks every wire; /<vendor> is the base URL, or /<vendor>/v1 where that is usual:
 
   OpenAI      POST /<vendor>/v1/chat/completions  /v1/responses  /v1/completions  /v1/embeddings;  GET /<vendor>/v1/models
+              the same under each vendor's own path: /alibaba/compatible-mode/v1, /zhipu/api/paas/v4, /groq/openai/v1, ...
               Authorization: Bearer KEY
   Azure       the same at /azure-openai, and its classic POST /azure-openai/openai/deployments/<model>/chat/completions?api-version=...
               api-key: KEY

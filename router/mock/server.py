@@ -1,9 +1,12 @@
 """Which paths there are, and which wire answers on each."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from router import vendors
+from router.core.catalog import Wire as Wired
 from router.mock import anthropic, azure, gemini, hunyuan, models, ollama, openai, page, qianfan, responses, spark
 from router.mock.bill import BillLine, invoice
 from router.mock.errors import Refused
@@ -11,13 +14,13 @@ from router.mock.incoming import Incoming
 from router.mock.serving import Serving, as_json
 from router.mock.wires import Wire
 
+_OPENAI: dict[str, Wire] = {
+    "chat/completions": openai.CHAT,
+    "completions": openai.COMPLETIONS,
+    "embeddings": openai.EMBEDDINGS,
+    "responses": responses.RESPONSES,
+}
 _POSTS: dict[str, Wire] = {
-    "/v1/chat/completions": openai.CHAT,
-    "/v1/completions": openai.COMPLETIONS,
-    "/v1/embeddings": openai.EMBEDDINGS,
-    "/v1/responses": responses.RESPONSES,
-    "/v1beta/openai/chat/completions": openai.CHAT,
-    "/v1beta/openai/embeddings": openai.EMBEDDINGS,
     "/v1/messages": anthropic.MESSAGES,
     "/v1/messages/count_tokens": anthropic.COUNT_TOKENS,
     "/anthropic/v1/messages": anthropic.MESSAGES,
@@ -28,6 +31,16 @@ _POSTS: dict[str, Wire] = {
 }
 # Who refuses to list models, by the style of the list.
 _LISTED = {"openai": openai.CHAT, "anthropic": anthropic.MESSAGES, "google": gemini.GENERATE}
+
+
+def _openai_bases() -> set[str]:
+    """The paths under which vendors have OpenAI's wires."""
+    known = [vendor for name in vendors.MODULES if (vendor := vendors.find(name)) is not None]
+    wires = [Wired(vendor.dialect, vendor.base_url) for vendor in known] + [
+        wire for vendor in known for wire in vendor.also
+    ]
+    own = [wire for wire in wires if wire.dialect in {"openai", "responses"} and wire.base_url]
+    return {urlsplit(wire.base_url).path for wire in own} | {"/v1"}
 
 
 def _always(wire: Wire) -> Callable[[Incoming], Wire]:
@@ -46,9 +59,13 @@ class Vendors:
         app.router.add_get("/", _page)
         app.router.add_get("/bill", self._show_bill)
         app.router.add_delete("/bill", self._clear_bill)
-        for version in ("v1beta", "v1"):
-            app.router.add_get(f"/{{vendor}}/{version}/models", self._models)
-            app.router.add_get(f"/{{vendor}}/{version}/models/{{model:.+}}", self._models)
+        bases = _openai_bases()
+        for base in (*bases, "/v1beta"):
+            app.router.add_get(f"/{{vendor}}{base}/models", self._models)
+            app.router.add_get(f"/{{vendor}}{base}/models/{{model:.+}}", self._models)
+        for base in bases:
+            for path, wire in _OPENAI.items():
+                app.router.add_post(f"/{{vendor}}{base}/{path}", self._serving.handler(_always(wire)))
         for path, wire in _POSTS.items():
             app.router.add_post(f"/{{vendor}}{path}", self._serving.handler(_always(wire)))
         app.router.add_post("/{vendor}/oauth/2.0/token", self._token)
@@ -74,7 +91,7 @@ class Vendors:
     async def _models(self, request: web.Request) -> web.Response:
         """All models, or the one in the path."""
         incoming = await self._serving.incoming(request)
-        style, model = models.style_of(incoming.path, incoming.headers), request.match_info.get("model")
+        style, model = models.style_of(incoming.rest, incoming.headers), request.match_info.get("model")
         wire = _LISTED[style]
         try:
             wire.authorise(incoming)

@@ -21,7 +21,7 @@ from router.core.usage import KINDS, LEAVES, Usage
 from router.stores import spans
 from router.stores.journal import attempt_of
 from router.stores.place import Connection, Place
-from router.stores.ports import TOTAL_FIELDS, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
+from router.stores.ports import TOTAL_FIELDS, Apart, FreeSpan, FreeTaken, StoredKey, StoreDown, Total
 from router.stores.schema import ALWAYS_HASHED, COLUMNS
 from router.stores.sqlitefile import connect_file, migrate_file
 
@@ -115,6 +115,18 @@ def totals(connection: Connection, since: int | None = None, until: int | None =
     else:
         found = spans.summed(connection, fields[:8], fields[8:], since, until)
     return [Total(**dict(zip(fields, values, strict=True))) for values in found]
+
+
+def apart(
+    connection: Connection, since: int | None = None, until: int | None = None, *, days: bool = False
+) -> list[Apart]:
+    """The sums of a span of time for each key, and for each day (UTC) where `days`."""
+    groups, out = (*TOTAL_FIELDS[:8], GROUPS["key"]), []
+    for values in spans.summed(connection, groups, TOTAL_FIELDS[8:], since, until, "day" if days else None):
+        begun, found = (values[0], values[1:]) if days else (0, values)
+        named = dict(zip((*TOTAL_FIELDS[:8], "key", *TOTAL_FIELDS[8:]), found, strict=True))
+        out.append(Apart(**named, day=moment(begun).date().isoformat() if days else ""))
+    return out
 
 
 def counted(connection: Connection) -> list[Total]:

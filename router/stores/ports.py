@@ -119,6 +119,9 @@ class Ledger(Recording, Protocol):
     async def totals(self, since: int | None = None, until: int | None = None) -> list["Total"]:
         """Every sum that metrics start from; for a span of time [since, until), the same counted from its rows."""
 
+    async def apart(self, since: int | None = None, until: int | None = None, *, days: bool = False) -> list["Apart"]:
+        """The same sums for each key, and for each day (UTC) where `days`."""
+
     async def of_requests(self, ids: Iterable[str]) -> Mapping[str, list[dict[str, Any]]]:
         """The rows of each of these requests, first attempt first; none for one that is not in the ledger."""
 
@@ -194,6 +197,14 @@ class Total:
         self.cache_write += written
         self.output += usage.output_total - reasoning
         self.reasoning += reasoning
+
+
+@dataclass(slots=True)
+class Apart(Total):
+    """Such sums of one key, and perhaps of one day."""
+
+    key: str = ""  # as team/name
+    day: str = ""
 
 
 SUMS = (

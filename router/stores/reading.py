@@ -12,6 +12,7 @@ from router.core.money import Rate
 from router.stores.hours import Cell, hours, newest, past
 from router.stores.ledgerfile import (
     add_key,
+    apart,
     config_of,
     count_free,
     free_taken,
@@ -27,7 +28,7 @@ from router.stores.ledgerfile import (
     totals,
 )
 from router.stores.place import Connection, Place
-from router.stores.ports import FreeSpan, FreeTaken, StoredKey, Total
+from router.stores.ports import Apart, FreeSpan, FreeTaken, StoredKey, Total
 
 T = TypeVar("T")
 
@@ -91,6 +92,9 @@ class StoredLedger(ABC):
 
     async def totals(self, since: int | None = None, until: int | None = None) -> list[Total]:
         return await self._read(lambda connection: totals(connection, since, until))
+
+    async def apart(self, since: int | None = None, until: int | None = None, *, days: bool = False) -> list[Apart]:
+        return await self._read(lambda connection: apart(connection, since, until, days=days))
 
     async def past(self, since: int, recent: int) -> tuple[int, list[Cell], list[Cell]]:
         """(last number there is, sums by the hour from `since` on, sums by the day): see `stores.hours`."""

@@ -27,6 +27,28 @@ async def test_spend_by_any_names_adds_up_to_the_ledger(seen, ask, by):
     assert set(total["vendor_costs"]) == {"USD", "CNY"}
 
 
+@pytest.mark.parametrize("by", ["key", "day", "key,day", "day,team", "model,key"])
+@pytest.mark.parametrize("span", ["", "&since=2020-01-01", "&since=2020-01-01T00:30:00Z&until=2100-01-01"])
+async def test_spend_by_key_and_by_day_adds_up_to_the_ledger(seen, ask, by, span):
+    expected = {}
+    for row in await seen.rows():
+        told = {
+            **row,
+            "key": f"{row['team']}/{row['key']}",
+            "day": datetime.fromtimestamp(row["at"] // 10**6, UTC).date().isoformat(),
+        }
+        names = tuple(told[name] for name in by.split(","))
+        cost, attempts = expected.get(names, (0, 0))
+        expected[names] = cost + row["cost"], attempts + 1
+    _, told = await ask(seen, f"spend?by={by}{span}")
+    assert {
+        tuple(one[name] for name in told["by"]): (int(Decimal(one["cost"]) * 10**9), one["attempts"])
+        for one in told["data"]
+    } == expected
+    _, total = await ask(seen, f"spend?by=team{span}")
+    assert told["total"] == total["total"]
+
+
 async def test_spend_of_a_span_of_time_that_holds_everything_equals_the_kept_sums(seen, ask):
     by = "team,route,model,vendor,tier"
     _, kept = await ask(seen, f"spend?by={by}")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from router.yamlfile import load
+
 DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
 TEMPLATE = """\
 store: sqlite:///farebox.db
@@ -161,6 +163,55 @@ def test_what_is_no_yaml_is_said_with_its_line(check, text):
 
 def test_a_key_that_is_written_twice_is_a_problem(check):
     assert check(written(models="  gpt-4o: {vendor: openai}")) == [(6, "models.gpt-4o", "is written twice")]
+
+
+def test_a_key_that_is_written_twice_on_one_line_is_a_problem_too(check):
+    mini = "  gpt-4o-mini: {vendor: openai, tier: cheap, quality: 0.8, tier: mid}"
+    assert check(written(models=mini)) == [(6, "models.gpt-4o-mini.tier", "is written twice")]
+    assert check(written(models="  1: {vendor: openai}\n  1: {vendor: openai}"))[-1] == (
+        7,
+        "models.1",
+        "is written twice",
+    )
+
+
+MERGED = """\
+  gpt-4o-mini: &small
+    vendor: openai
+    tier: cheap
+    quality: 0.8
+  gpt-4.1-mini: &other {vendor: openai, tier: mid, quality: 0.9}
+  one: {<<: *small, name: gpt-4o-mini, tier: mid}
+  two:
+    quality: 0.7
+    <<: [*small, *other]
+    name: gpt-4o-mini
+"""
+
+
+def test_what_is_merged_gives_way_to_a_mappings_own_keys(run, config):
+    config.write_text(written(models=MERGED))
+    assert "is right: 5 models" in run("check", config).stdout
+    models = load(config).data["models"]
+    assert models["one"] == {"vendor": "openai", "tier": "mid", "quality": 0.8, "name": "gpt-4o-mini"}
+    assert models["two"] == {"vendor": "openai", "tier": "cheap", "quality": 0.7, "name": "gpt-4o-mini"}
+    assert models["gpt-4o-mini"] == {"vendor": "openai", "tier": "cheap", "quality": 0.8}
+
+
+def test_problems_of_what_is_merged_are_told_where_it_is_written(check):
+    wrong = MERGED.replace("tier: cheap", "tier: dear\n    vendor: openai")
+    assert sorted(check(written(models=wrong)))[:2] == [
+        (8, "models.gpt-4o-mini.tier", "Input should be 'free', 'cheap', 'mid' or 'flagship'"),
+        (8, "models.two.tier", "Input should be 'free', 'cheap', 'mid' or 'flagship'"),
+    ]
+    twice = (9, "models.gpt-4o-mini.vendor", "is written twice")
+    assert check(written(models=wrong)).count(twice) == 1
+    assert len([line for line, _, _ in check(written(models=wrong)) if line == 9]) == 1
+    assert check(written(models="  mini: {<<: openai}"))[0] == (
+        6,
+        "models.mini",
+        "`<<` merges what is no mapping: give one, or a list of them",
+    )
 
 
 def test_a_missing_file_is_a_no(run, tmp_path):

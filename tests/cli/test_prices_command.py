@@ -69,6 +69,35 @@ def test_what_is_unknown_or_doubtful_is_said_and_never_zero(prices):
     assert rows["check/vectors"] == ("0.5", None)
 
 
+OWN = {
+    "prices": ["builtin", "book.yaml"],
+    "vendors": {"check": {}, "openai": {}, "mine": {"base_url": "http://127.0.0.1:1/v1", "dialect": "openai"}},
+    "models": {
+        "plain": {"vendor": "check", "price": {"currency": "CNY", "input": 3, "output": 5}},
+        "ours": {"vendor": "openai", "name": "gpt-4o", "price": {"currency": "USD", "input": "2", "output": "6"}},
+        "mini": {"vendor": "openai", "name": "gpt-4o-mini", "price": {"currency": "USD", "input": "1", "output": "2"}},
+        "gpt-4o-mini": {"vendor": "openai"},
+        "llama": {"vendor": "mine", "tier": "free", "price": "free"},
+    },
+}
+
+
+def test_a_price_of_the_configurations_is_listed_and_not_the_books(prices, config):
+    config.write_text(yaml.safe_dump(OWN))
+    for words in (["list"], ["at", "2026-11-01"]):
+        rows = {(row["model"], row["currency"]): row for row in prices(*words)}
+        plain = rows["check/plain", "CNY"]
+        assert (plain["input"], plain["output"], plain["source"]) == ("3", "5", "the configuration")
+        assert ("check/plain", "USD") not in rows
+        assert (rows["openai/ours", "USD"]["input"], rows["openai/ours", "USD"]["tier"]) == ("2", "flagship")
+        assert ("openai/gpt-4o", "USD") not in rows
+        assert rows["openai/mini", "USD"]["input"] == "1"
+        assert rows["openai/gpt-4o-mini", "USD"]["input"] == "0.15"  # another model is billed by it
+        assert rows["mine/llama", "USD"]["input"] == "0"
+    assert {row["input"] for row in prices("show", "plain")} == {"3"}
+    assert {row["model"] for row in prices("list", "--vendor", "mine")} == {"mine/llama"}
+
+
 def test_all_has_every_vendor_and_vendor_has_only_that(prices, run):
     vendors = {row["model"].partition("/")[0] for row in prices("list", "--all")}
     assert {"check", "openai", "azure-openai", "alibaba"} <= vendors

@@ -24,7 +24,7 @@ def post(body=ASK, more=AUTH, line="POST /v1/chat/completions HTTP/1.1", *, leng
 
 
 @contextlib.asynccontextmanager
-async def behind(vendor, tmp_path, **how):
+async def behind(vendor, tmp_path, *, models=None, routes=None, **how):
     vendor.answers(
         json.dumps(
             {
@@ -34,7 +34,8 @@ async def behind(vendor, tmp_path, **how):
             }
         ).encode()
     )  # fmt: skip
-    async with serving(small_config(tmp_path, vendor.url), tmp_path, **how) as farebox:
+    changes = {"models": models, "routes": routes} if models else {}
+    async with serving(small_config(tmp_path, vendor.url, **changes), tmp_path, **how) as farebox:
         yield farebox
 
 
@@ -130,6 +131,39 @@ async def test_an_answer_is_the_same_whoever_gives_it(vendor, tmp_path, name):
             writer.write(ODD[name])
             found.append(told(await answer(reader)))
     assert found[0] == found[1] is not None
+
+
+NOT_HTTP = {
+    "a method that is none": post(line="P@ST /v1/chat/completions HTTP/1.1"),
+    "another version": post(line="POST /v1/chat/completions HTTP/9"),
+    "a bad header": post(more=f"Authorization: Bearer {KEY}\x00\r\n"),
+    "a line that is too long": post(more=AUTH + f"a: {'x' * 9000}\r\n"),
+    "two lengths": post(more=AUTH + "Content-Length: 3\r\n"),
+    "chunks that are none": post(more=AUTH + "Transfer-Encoding: chunked\r\n", body=b"zz\r\n", length=False),
+    "brotli": post(more=AUTH + "Content-Encoding: br\r\n"),
+    "another encoding": post(more=AUTH + "Content-Encoding: rot13\r\n"),
+}
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "messages", "messages/count_tokens", "responses"])
+@pytest.mark.parametrize("name", NOT_HTTP)
+async def test_what_is_no_request_is_told_so_in_the_dialect_of_its_path(on, name, path, caplog):
+    async with connected(on) as (reader, writer):
+        writer.write(NOT_HTTP[name].replace(b"/v1/chat/completions", b"/v1/" + path.encode()))
+        line, headers, body = await answer(reader)
+    assert line.split(" ", 1)[1] == "400 Bad Request"
+    assert headers["content-type"] == "application/json" and headers["x-farebox-request-id"].startswith("fb-")
+    told = json.loads(body)
+    assert told.get("type") == ("error" if path.startswith("messages") else None)
+    assert told["error"]["code"] == "invalid_request" and told["error"]["message"]
+    assert KEY not in body.decode() and KEY not in caplog.text
+
+
+@pytest.mark.parametrize("raw", [b"GARBAGE\r\n\r\n", b"GET /nowhere HTTP/9\r\n\r\n"])
+async def test_what_has_no_path_of_the_api_is_told_in_json_too(on, raw):
+    async with connected(on) as (reader, writer):
+        writer.write(raw)
+        assert json.loads((await answer(reader))[2])["error"]["code"] == "invalid_request"
 
 
 async def test_expecting_to_be_told_to_go_on_is(on):
@@ -249,6 +283,18 @@ async def test_a_client_that_leaves_is_charged_for_what_it_asked(on, vendor):
     assert (row["outcome"], row["output_text"], row["basis"]) == ("left", 2, "reported")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/chat/completions?x=1"])  # the second is aiohttp's
+async def test_who_shuts_its_sending_side_has_left_and_is_charged(on, path):
+    async with connected(on) as (reader, writer):
+        writer.write(post(line=f"POST {path} HTTP/1.1"))
+        writer.write_eof()
+        assert await reader.read() == b""
+    while on.farebox.room.in_flight:
+        await asyncio.sleep(0)
+    (row,) = await on.rows()
+    assert (row["outcome"], row["basis"], row["output_text"]) == ("left", "reported", 1)
+
+
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\n", "\x00"])
 def test_no_header_can_end_the_head(value):
     with pytest.raises(ValueError, match="control characters"):
@@ -277,3 +323,34 @@ async def test_a_head_without_end_is_not_waited_for(on):
         while on.fronts:
             await asyncio.sleep(0)
     assert not on.fronts
+
+
+# Names and reasons that are no ASCII
+
+CHINESE = {
+    "models": {
+        "小模型": {"vendor": "check", "tier": "cheap", "quality": 0.8, "price": {"currency": "USD", "input": 1, "output": 2}},
+        "旗舰": {"vendor": "check", "tier": "flagship", "price": {"currency": "USD", "input": 10, "output": 40}},
+    },
+    "routes": {"自动": {"tiers": ["cheap", "flagship"], "quality": 0, "cache": True}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("handler_cancellation", [False, True])  # with it all is aiohttp's
+async def test_names_and_reasons_in_any_script_are_headers_of_utf_8(vendor, tmp_path, handler_cancellation):
+    said = {"model": "自动", "messages": [{"role": "user", "content": "hello"}]}
+    asked = {
+        "called": said,
+        "cached": said,
+        "streamed": {**said, "stream": True},
+        "dry": {**said, "model": "小模型", "farebox": {"dry_run": True}},
+    }
+    found = {}
+    async with behind(vendor, tmp_path, handler_cancellation=handler_cancellation, **CHINESE) as on:
+        for name, body in asked.items():
+            async with connected(on) as (reader, writer):
+                writer.write(post(json.dumps(body).encode()))
+                line, found[name], _ = await answer(reader)
+            assert line == "HTTP/1.1 200 OK"
+            assert found[name]["x-farebox-model"] == "小模型"
+    assert found["cached"]["x-farebox-cache"] == "hit"

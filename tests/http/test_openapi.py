@@ -120,6 +120,7 @@ async def test_answers_about_real_traffic_are_as_the_document_says(running, demo
     await check("POST", "/v1/messages/count_tokens", auth=key, json={k: body[k] for k in ("model", "messages")})
     assert len((await check("GET", "/admin/v1/ledger"))["data"]) == 2
     assert (await check("GET", "/admin/v1/spend?by=team,route,model,vendor,tier&since=2020-01-01"))["data"]
+    assert (await check("GET", "/admin/v1/spend?by=key,day"))["data"]
     assert (await check("GET", "/admin/v1/budgets"))["data"]
     assert (await check("GET", "/admin/v1/prices"))["data"]
     assert (await check("GET", f"/admin/v1/decisions/{request_id}"))["candidates"]

@@ -7,12 +7,14 @@ import random
 import re
 import struct
 import time
+from urllib.parse import urlsplit
 
 import aiohttp
 import jsonschema
 import openai
 import pytest
 
+from router import vendors
 from router.mock import MockVendors
 from router.mock.pattern import matching
 from router.mock.schema import fit
@@ -45,6 +47,29 @@ CLOCK = {
 async def sdk(mock):
     async with openai.AsyncOpenAI(base_url=f"{mock.url}/openai/v1", api_key="sk-any", max_retries=0) as client:
         yield client
+
+
+BASES = sorted(
+    {
+        f"{vendor.name}{urlsplit(wire.base_url).path}"
+        for vendor in map(vendors.find, vendors.MODULES)
+        for wire in (vendor, *vendor.also)
+        if wire.dialect == "openai" and wire.base_url
+    }
+    | {"azure-openai/openai/v1", "vllm/v1"}
+)
+
+
+@pytest.mark.parametrize("base", BASES)
+async def test_a_vendors_own_base_path_is_answered_as_its_sdk_expects(mock, base):
+    how = {"api_key": "sk-any", "max_retries": 0, "default_headers": {"api-key": "sk-any"}}  # where Azure looks for it
+    async with openai.AsyncOpenAI(base_url=f"{mock.url}/{base}", **how) as sdk:
+        told = await sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello out=3"}])
+        assert told.usage.completion_tokens == 3
+        assert (await sdk.embeddings.create(model="m", input="hello")).data[0].embedding
+        listed = [model.id async for model in sdk.models.list()]
+        assert (await sdk.models.retrieve(listed[0])).id == listed[0]
+    assert mock.bill[0].vendor == base.partition("/")[0]
 
 
 def user(text, **more):

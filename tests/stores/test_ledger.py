@@ -114,6 +114,13 @@ def test_the_sums_are_always_those_of_the_rows(places, closes):
                 await ledger.totals(since=0),
             ):  # those that are kept; counted from the rows
                 assert {t.labels: [getattr(t, n) for n in SUMS] for t in found} == sums
+            for days in (False, True):
+                split = {}
+                for part in await ledger.apart(days=days):
+                    assert part.key.startswith(f"{part.team}/") and (part.day == "") is not days
+                    before = split.get(part.labels, [0] * len(SUMS))
+                    split[part.labels] = [a + getattr(part, n) for a, n in zip(before, SUMS, strict=True)]
+                assert split == sums
 
     asyncio.run(run())
 
