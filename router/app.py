@@ -326,11 +326,7 @@ class Farebox:
 
     def reload_soon(self) -> None:
         """Reload without waiting for it: for signals."""
-
-        async def work() -> None:
-            await self.reload()
-
-        self._own(work())
+        self._own(self.reload())
 
     async def refresh_keys(self) -> None:
         """Take note of keys that were made or revoked."""
