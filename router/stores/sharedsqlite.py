@@ -25,7 +25,7 @@ from router.stores.leases import JOURNAL, Buried
 from router.stores.ledgerfile import GENESIS, last_row, migrate
 from router.stores.ports import StoreDown
 from router.stores.sqlite import SqliteLedger, each
-from router.stores.sqlitefile import connect_file
+from router.stores.sqlitefile import connect_file, expect_file
 from router.stores.sqlleases import SQLITE, SqlLeases
 
 PATIENCE_S = 20.0  # for the process that is first, and closes what others have left open
@@ -91,6 +91,8 @@ class SharedSqliteLedger(SqliteLedger):
         self._lock_file()
         if self._alone:
             migrate(self.path)
+        else:
+            expect_file(self.path)
         self._begin()
 
     def _lock_file(self) -> None:
