@@ -49,6 +49,7 @@ _MOST_ROWS = 32  # to a statement
 _TOGETHER_S = 0.01  # how long a row waits for others
 
 Operation = tuple[str, Any, "asyncio.Future[None]"]
+Done = list[tuple[list[Operation], Exception | None]]  # what was written, or why not
 
 
 def fill(path: Path, entries: Iterable[Entry]) -> None:
@@ -125,7 +126,7 @@ class SqliteLedger(StoredLedger):
         self._lock = lock
 
     def _begin(self) -> None:
-        connection = connect_file(self.path, write=True)
+        connection = self._connect()
         last = last_row(connection)
         self._last_hash = last[1] if last else GENESIS
         self._folding.add(ROWS)  # that may have been left behind
@@ -133,6 +134,9 @@ class SqliteLedger(StoredLedger):
         writer = (connection, asyncio.get_running_loop())
         self._thread = threading.Thread(target=self._write, args=writer, name="ledger", daemon=True)
         self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        return connect_file(self.path, write=True)
 
     async def stop(self) -> None:
         """Write what waits and let the file go."""
@@ -196,8 +200,10 @@ class SqliteLedger(StoredLedger):
                 late = time.perf_counter() - since >= _TOGETHER_S
                 if late or len(rows) >= _MOST_ROWS or not batch or not going:
                     batch, rows = batch + rows, []
-                if batch:
-                    self._commit(connection, loop, batch)
+                done = self._commit(connection, batch) if batch else []
+            for part, error in self._durable(connection, done):
+                with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits any more
+                    loop.call_soon_threadsafe(self._done, part, error)
             if self._folding.due(idle=self._queue.empty()):
                 self._fold(connection)
         for _ in range(_LAST_STEPS):
@@ -230,15 +236,16 @@ class SqliteLedger(StoredLedger):
             batch += more
         return True
 
-    def _commit(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop, batch: list[Operation]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[Operation]) -> Done:
         """Write a batch; if a row is bad, each alone, so that it does not take the others with it."""
         error = self._apply(connection, batch)
         if error is not None and len(batch) > 1 and not isinstance(error, sqlite3.OperationalError):  # not the disk
-            for operation in batch:
-                self._commit(connection, loop, [operation])
-            return
-        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits any more
-            loop.call_soon_threadsafe(self._done, batch, error)
+            return [done for operation in batch for done in self._commit(connection, [operation])]
+        return [(batch, error)]
+
+    def _durable(self, _connection: sqlite3.Connection, done: Done) -> Done:
+        """What may be told to those who wait: a commit is durable."""
+        return done
 
     def _done(self, batch: list[Operation], error: Exception | None) -> None:
         self._waiting -= len(batch)
