@@ -10,11 +10,11 @@ import click
 from router.cli.common import config_option, no, settings_or_exit
 from router.cli.report import reading
 from router.core.checkpoint import BadCheckpoint, Checkpoint, parse
-from router.stores.ledgerfile import counted, last_row, totals, verify
+from router.stores.ledgerfile import counted, head, last_row, totals, verify
 from router.stores.place import Connection
 from router.stores.ports import TOTAL_FIELDS
 from router.stores.schema import VERSION
-from router.stores.spans import differing
+from router.stores.spans import differing, folds
 
 
 @click.command("verify")
@@ -66,9 +66,11 @@ def checkpoint(config: Path | None) -> None:
 def examine(connection: Connection, checkpoints: list[Checkpoint]) -> tuple[int, int, str]:
     """(rows as written, others, what is wrong first; "" if nothing is)."""
     good, bad, problem = _walk(connection)
-    problem = problem or _against_sums(connection) or _against_checkpoints(connection, checkpoints)
+    problem = problem or _against_sums(connection) or _against_head(connection)
+    problem = problem or _against_checkpoints(connection, checkpoints)
     if not problem and (kind := differing(connection)):
-        problem = f"The chain is whole, but its rows do not add up to the sums that are kept per {kind}."
+        kept = "of all time" if kind == "all" else f"per {kind}"
+        problem = f"The chain is whole, but its rows do not add up to the sums that are kept {kept}."
     return good, bad, problem
 
 
@@ -152,6 +154,20 @@ def _against_sums(connection: Connection) -> str:
         "The chain is whole, but its rows do not add up to the sums that were kept"
         f" (first of {'/'.join(map(str, labels[:3]))}): its end or a sum is not as it was."
     )
+
+
+def _against_head(connection: Connection) -> str:
+    """The sums have rows only later, so that they do not prove the last ones; what is kept of the last row does."""
+    if not folds(connection):
+        return ""
+    last, kept = last_row(connection), head(connection)
+    if last == kept:
+        return ""
+    if kept and (last is None or last[0] < kept[0]):
+        here = f"ends with row {last[0]}" if last else "is empty"
+        return f"The chain is whole, but it {here}, and row {kept[0]} was written: its end is not as it was."
+    row = kept[0] if kept else 1
+    return f"The chain is whole, but row {row} is not the one that was written: its end is not as it was."
 
 
 def _against_checkpoints(connection: Connection, checkpoints: list[Checkpoint]) -> str:

@@ -110,7 +110,7 @@ def _rows(connection: Connection, where: str, args: Sequence[Any]) -> Iterator[t
 def totals(connection: Connection, since: int | None = None, until: int | None = None) -> list[Total]:
     """The sums that are kept; for a span of time [since, until), the same from those of its days, hours and rows."""
     fields = TOTAL_FIELDS
-    if since is None and until is None:
+    if since is None and until is None and not spans.folds(connection):
         found: Iterable[Any] = connection.execute(f"SELECT {', '.join(fields)} FROM totals")  # noqa: S608 (names of ours)
     else:
         found = spans.summed(connection, fields[:8], fields[8:], since, until)
@@ -150,6 +150,12 @@ def verify(connection: Connection) -> Iterator[tuple[int, bool]]:
         if found < PAGE:
             return
         after = expected - 1
+
+
+def head(connection: Connection) -> tuple[int, bytes] | None:
+    """The number and the hash of the last row as it was written, which the ledger's end has to be; None while there is none."""
+    found: tuple[int, bytes] = connection.execute("SELECT seq, hash FROM head").fetchone() or (0, GENESIS)
+    return found if found[0] else None
 
 
 def last_row(connection: Connection) -> tuple[int, bytes] | None:

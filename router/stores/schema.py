@@ -192,6 +192,28 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE attempts ADD COLUMN replica TEXT NOT NULL DEFAULT '';
     CREATE INDEX attempts_replica ON attempts (replica);
     """,
+    # 9: rows are added to the sums later, many at once: up to which row that is done, for each length of span (0 is all
+    # time), and the last row as it was written, which the sums alone no longer prove. A row moves it on only if it follows
+    # it, so that what was done to the end of the chain is never forgotten. A writer of an earlier version, which would add
+    # its rows to `totals` itself, can write none.
+    """
+    DROP TRIGGER ledger_spans;
+    CREATE TABLE folds (length INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
+    INSERT INTO folds SELECT lengths.column1, coalesce((SELECT max(seq) FROM ledger), 0)
+        FROM (VALUES (0), (3600000000), (86400000000)) AS lengths;
+    INSERT INTO spans SELECT 0, 0, name, sum(attempts), sum(requests), sum(cost), sum(vendor_cost), sum(estimated_cost),
+        sum(saved), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(reasoning), sum(prompt_estimate),
+        sum(prompt_billed), sum(fixed_cost) FROM spans WHERE length = 86400000000 GROUP BY name;
+    DROP TABLE totals;
+    CREATE TABLE head (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
+    INSERT INTO head VALUES (1, 0, zeroblob(32));
+    UPDATE head SET (seq, hash) = (SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1)
+        WHERE EXISTS (SELECT 1 FROM ledger);
+    CREATE TRIGGER ledger_head AFTER INSERT ON ledger BEGIN
+        UPDATE head SET seq = NEW.seq, hash = NEW.hash WHERE seq = NEW.seq - 1
+            AND (seq = 0 OR hash = (SELECT hash FROM ledger WHERE seq = NEW.seq - 1));
+    END;
+    """,
 )
 VERSION = len(STEPS)
 

@@ -2,7 +2,7 @@
 
 A transaction begins when the process has the file `NAME.turn` for itself: whoever waits for it is woken at once, where
 SQLite's own waiting would sleep, and meanwhile gathers what else is to be written. The chain is gone on with from the row
-that is the last one then.
+that is the last one then. What was committed becomes durable when the next already has the file: see `walsync`.
 """
 
 import asyncio
@@ -23,10 +23,11 @@ from router.core.lease import GRACE_S, MICROS, Account
 from router.stores.journal import attempt_of, short
 from router.stores.leases import JOURNAL, Buried
 from router.stores.ledgerfile import GENESIS, last_row, migrate
-from router.stores.ports import StoreDown
-from router.stores.sqlite import SqliteLedger, each
-from router.stores.sqlitefile import connect_file
+from router.stores.ports import StoreDown, Unsure
+from router.stores.sqlite import Done, SqliteLedger, each
+from router.stores.sqlitefile import connect_file, expect_file
 from router.stores.sqlleases import SQLITE, SqlLeases
+from router.stores.walsync import WalSync
 
 PATIENCE_S = 20.0  # for the process that is first, and closes what others have left open
 _OPEN = "INSERT OR IGNORE INTO attempts (id, body, replica) VALUES {}"
@@ -64,13 +65,14 @@ def turn_of(path: Path) -> Turn:
 
 def leases_in(path: Path) -> SqlLeases:
     """Leases beside a ledger. What is lost with the machine's power is nothing: then nobody lives who had leased."""
+    return SqlLeases(lambda: _connected(path), SQLITE, turn_of(path))
 
-    def connection() -> sqlite3.Connection:
-        made = connect_file(path, write=True)
-        made.execute("PRAGMA synchronous=NORMAL")
-        return made
 
-    return SqlLeases(connection, SQLITE, turn_of(path))
+def _connected(path: Path) -> sqlite3.Connection:
+    """Commits do not wait for the disk."""
+    made = connect_file(path, write=True)
+    made.execute("PRAGMA synchronous=NORMAL")
+    return made
 
 
 class SharedSqliteLedger(SqliteLedger):
@@ -83,6 +85,7 @@ class SharedSqliteLedger(SqliteLedger):
         self.shared = True
         self.replica = ""
         self._turn = self._file_turn = turn_of(path)
+        self._wal = WalSync(path)
         self._alone = False  # nobody else has the file yet
 
     def start(self) -> None:
@@ -91,6 +94,8 @@ class SharedSqliteLedger(SqliteLedger):
         self._lock_file()
         if self._alone:
             migrate(self.path)
+        else:
+            expect_file(self.path)
         self._begin()
 
     def _lock_file(self) -> None:
@@ -156,6 +161,21 @@ class SharedSqliteLedger(SqliteLedger):
     async def stop(self) -> None:
         await super().stop()
         self._file_turn.close()
+        self._wal.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return _connected(self.path)
+
+    def _durable(self, connection: sqlite3.Connection, done: Done) -> Done:
+        """Nobody is told before what was committed is on the disk; where it may not be, nobody knows."""
+        if all(error is not None for _, error in done):
+            return done
+        try:
+            self._wal.sync(connection, self._turn)
+        except (OSError, sqlite3.Error) as failed:
+            unsure = Unsure(f"{self.path}: {failed}")
+            return [(batch, unsure if error is None else error) for batch, error in done]
+        return done
 
     def _catch_up(self, connection: sqlite3.Connection) -> None:
         last = last_row(connection)

@@ -1,10 +1,12 @@
 """Sums of the ledger over time, exact to the row, without reading millions of them.
 
-The table `spans` has the sums of each hour and each day (UTC) per set of names, which are in `names`; each row is added to
-both in its own transaction, in SQLite by a trigger. A span of time is made of whole days, whole hours at its ends and single rows at the
-ends of those, so that any instant may be its end.
+The table `spans` has the sums of each hour and each day (UTC) per set of names, which are in `names`. A span of time is made
+of whole days, whole hours at its ends and single rows at the ends of those, so that any instant may be its end. PostgreSQL
+adds each row to both in its own transaction; in SQLite they are folded later (see `folding`), and whoever asks adds the
+rows that are not folded yet.
 """
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,13 +36,34 @@ _ROW: Mapping[str, str] = {
     "fixed_cost": "coalesce(fixed_cost, cost)",
 }
 SUMS = tuple(_ROW)
+_LENGTHS: Mapping[str, int] = {**STEPS, "all": 0}  # of what SQLite keeps; PostgreSQL has all time in `totals`
+
+
+def added(names: Sequence[str]) -> str:
+    """SQL of what a group of rows adds to these sums."""
+    return ", ".join(f"sum({_ROW[name]})" for name in names)
+
+
+def folds(connection: Connection) -> bool:
+    """Whether rows get into the sums later, those of all time too."""
+    return isinstance(connection, sqlite3.Connection)
+
+
+def unfolded(length: int) -> str:
+    """SQL of which rows are not in the sums of this length yet. To be read in one statement with the sums, or in one
+    transaction.
+    """
+    return f"seq > (SELECT seq FROM folds WHERE length = {length})"  # noqa: S608 (a number)
+
+
+Kind = Literal["all", "day", "hour", "row"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A part of a span of time, and where its sums are: those of whole days or hours, or the rows themselves."""
 
-    kind: Literal["day", "hour", "row"]
+    kind: Kind
     since: int  # microseconds since 1970
     until: int  # exclusive
 
@@ -53,7 +76,7 @@ def pieces(since: int | None, until: int | None, step: Literal["day", "hour"] = 
     return out
 
 
-def _cut(low: int, high: int, kinds: Sequence[Literal["day", "hour", "row"]], out: list[Piece]) -> None:
+def _cut(low: int, high: int, kinds: Sequence[Kind], out: list[Piece]) -> None:
     if low >= high:
         return
     kind, finer = kinds[0], kinds[1:]
@@ -95,36 +118,40 @@ def summed(
     parts: list[str] = []
     args: list[int | str] = []
     asked = "".join(f" AND {name} = ?" for name in only or ())
-    for piece in pieces(since, until, step or "day"):
-        if piece.kind == "row":
-            begun = f"at - at % {STEPS[step]}" if step else ""
-            told = ", ".join(f"{_ROW[name]} AS {name}" for name in names)
-            source = "ledger WHERE at >= ? AND at < ?"
-        else:
-            begun = "start" if piece.kind == step else f"start - start % {STEPS[step]}" if step else ""
-            told = ", ".join(names)
-            source = (
-                f"spans JOIN names ON names.id = name WHERE length = {STEPS[piece.kind]} AND start >= ? AND start < ?"
-            )
-        head = f"{begun} AS begun, " if step else ""
-        columns = "".join(f"{name}, " for name in LABELS)
-        parts.append(f"SELECT {head}{columns}{told} FROM {source}{asked}")  # noqa: S608 (names of ours)
-        args += (piece.since, piece.until, *(only or {}).values())
+    columns = "".join(f"{name}, " for name in LABELS)
+    row = ", ".join(f"{_ROW[name]} AS {name}" for name in names)
+    later = folds(connection)
+    whole = later and since is None and until is None and step is None
+    for piece in [Piece("all", -FOREVER, FOREVER)] if whole else pieces(since, until, step or "day"):
+        begun = f"at - at % {STEPS[step]} AS begun, " if step else ""
+        rows = f"SELECT {begun}{columns}{row} FROM ledger WHERE"  # noqa: S608 (names of ours)
+        sources = [f"{rows} at >= ? AND at < ?{asked}"]
+        if piece.kind != "row":
+            length = _LENGTHS[piece.kind]
+            begun = f"start - start % {STEPS[step]} AS begun, " if step else ""
+            kept = f"spans JOIN names ON names.id = name WHERE length = {length} AND start >= ? AND start < ?"
+            sources = [f"SELECT {begun}{columns}{', '.join(names)} FROM {kept}{asked}"]  # noqa: S608 (names of ours)
+            if later:  # the pluses keep SQLite from the index of `at`
+                sources.append(f"{rows} {unfolded(length)} AND +at >= ? AND +at < ?{asked}")
+        for source in sources:
+            parts.append(source)
+            args += (piece.since, piece.until, *(only or {}).values())
     wanted = [*(["begun"] if step else []), *groups]
-    added = ", ".join(f"sum({name})" for name in names)
     if not parts:
         return
+    told = ", ".join(f"sum({name})" for name in names)
     group = f" GROUP BY {', '.join(str(i) for i in range(1, len(wanted) + 1))}" if wanted else ""
-    query = f"SELECT {', '.join([*wanted, added])} FROM ({' UNION ALL '.join(parts)}) AS pieces{group}"  # noqa: S608 (names of ours)
+    query = f"SELECT {', '.join([*wanted, told])} FROM ({' UNION ALL '.join(parts)}) AS pieces{group}"  # noqa: S608 (names of ours)
     yield from connection.execute(query, args)
 
 
 def differing(connection: Connection) -> str:
-    """The first length of span ("hour" or "day") whose sums are not those of the rows; "" if none."""
-    added = ", ".join(f"sum({told})" for told in _ROW.values())
-    whole = connection.execute(f"SELECT {added} FROM ledger").fetchone()  # noqa: S608 (names of ours)
+    """The first length of span ("hour", "day" or "all") whose sums are not those of the rows that are in them; "" if none."""
     names = ", ".join(f"sum({name})" for name in SUMS)
-    for kind, length in STEPS.items():
+    later = folds(connection)
+    for kind, length in (_LENGTHS if later else STEPS).items():
+        where = f" WHERE NOT {unfolded(length)}" if later else ""
+        whole = connection.execute(f"SELECT {added(SUMS)} FROM ledger{where}").fetchone()  # noqa: S608 (names of ours)
         kept = connection.execute(f"SELECT {names} FROM spans WHERE length = ?", (length,)).fetchone()  # noqa: S608 (names of ours)
         if kept != whole:
             return kind

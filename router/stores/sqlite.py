@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
 import queue
 import sqlite3
@@ -22,13 +23,16 @@ from typing import Any, TypeVar
 
 from router.core.entry import Attempt, Entry
 from router.core.lease import Account
+from router.stores.folding import ROWS, Folding
 from router.stores.journal import short
 from router.stores.ledgerfile import GENESIS, chain, last_row, migrate, open_attempts, values_of
 from router.stores.place import Connection
-from router.stores.ports import SUMS, Labels, StoreDown, Total, labels_of
+from router.stores.ports import StoreDown
 from router.stores.reading import StoredLedger
 from router.stores.schema import COLUMNS, VERSION
 from router.stores.sqlitefile import connect_file
+
+log = logging.getLogger("farebox.store")
 
 T = TypeVar("T")
 _OPEN = "INSERT OR IGNORE INTO attempts (id, body) VALUES {}"
@@ -37,15 +41,15 @@ _KNOWN = "SELECT id FROM ledger WHERE id IN ({})"
 _INSERT = f"INSERT INTO ledger ({', '.join(COLUMNS)}, hash) VALUES {{}}"  # noqa: S608 (names of ours)
 _ADD_SPEND = """INSERT INTO spend VALUES (?, ?, ?)
     ON CONFLICT (account, start) DO UPDATE SET nano = nano + excluded.nano"""
-_ADD_TOTAL = f"""INSERT INTO totals VALUES ({", ".join("?" * (8 + len(SUMS)))})
-    ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}"""  # noqa: S608 (names of ours)
 _FILL = 10_000  # rows to a transaction that nobody waits for
 _BATCH = 1024  # a transaction this large is past the point where a larger one is any faster
 
+_LAST_STEPS = 16  # of folding, before the file is let go
 _MOST_ROWS = 32  # to a statement
 _TOGETHER_S = 0.01  # how long a row waits for others
 
 Operation = tuple[str, Any, "asyncio.Future[None]"]
+Done = list[tuple[list[Operation], Exception | None]]  # what was written, or why not
 
 
 def fill(path: Path, entries: Iterable[Entry]) -> None:
@@ -61,6 +65,8 @@ def fill(path: Path, entries: Iterable[Entry]) -> None:
                 connection.execute("BEGIN IMMEDIATE")
                 ledger._append(connection, batch)  # noqa: SLF001 (its own)
                 connection.execute("COMMIT")
+                while ledger._folding.step(connection, _FILL):  # noqa: SLF001 (its own)
+                    pass
     except sqlite3.Error as error:
         raise StoreDown(f"{path}: {error}") from None
 
@@ -100,6 +106,7 @@ class SqliteLedger(StoredLedger):
         self._lock: int | None = None
         self._turn: AbstractContextManager[object] = contextlib.nullcontext()  # while a transaction runs
         self._last_hash = GENESIS
+        self._folding = Folding()
         self._since: float | None = None  # when the writer was last idle, while something waits
         self._waiting = 0
 
@@ -119,13 +126,17 @@ class SqliteLedger(StoredLedger):
         self._lock = lock
 
     def _begin(self) -> None:
-        connection = connect_file(self.path, write=True)
+        connection = self._connect()
         last = last_row(connection)
         self._last_hash = last[1] if last else GENESIS
+        self._folding.add(ROWS)  # that may have been left behind
         self._loop = asyncio.get_running_loop()
         writer = (connection, asyncio.get_running_loop())
         self._thread = threading.Thread(target=self._write, args=writer, name="ledger", daemon=True)
         self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        return connect_file(self.path, write=True)
 
     async def stop(self) -> None:
         """Write what waits and let the file go."""
@@ -189,9 +200,25 @@ class SqliteLedger(StoredLedger):
                 late = time.perf_counter() - since >= _TOGETHER_S
                 if late or len(rows) >= _MOST_ROWS or not batch or not going:
                     batch, rows = batch + rows, []
-                if batch:
-                    self._commit(connection, loop, batch)
+                done = self._commit(connection, batch) if batch else []
+            for part, error in self._durable(connection, done):
+                with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits any more
+                    loop.call_soon_threadsafe(self._done, part, error)
+            if self._folding.due(idle=self._queue.empty()):
+                self._fold(connection)
+        for _ in range(_LAST_STEPS):
+            if not self._fold(connection):
+                break
         connection.close()
+
+    def _fold(self, connection: sqlite3.Connection) -> bool:
+        """Take a step; False if there is none. What fails is tried again, and everybody reads the sums right meanwhile."""
+        try:
+            with self._turn:
+                return self._folding.step(connection)
+        except sqlite3.Error:
+            log.exception("rows could not be added to the sums")
+            return False
 
     def _came(self, wait_s: float | None) -> tuple[list[Operation], bool]:
         """(what has come by then, whether more may come)."""
@@ -209,15 +236,16 @@ class SqliteLedger(StoredLedger):
             batch += more
         return True
 
-    def _commit(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop, batch: list[Operation]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[Operation]) -> Done:
         """Write a batch; if a row is bad, each alone, so that it does not take the others with it."""
         error = self._apply(connection, batch)
         if error is not None and len(batch) > 1 and not isinstance(error, sqlite3.OperationalError):  # not the disk
-            for operation in batch:
-                self._commit(connection, loop, [operation])
-            return
-        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits any more
-            loop.call_soon_threadsafe(self._done, batch, error)
+            return [done for operation in batch for done in self._commit(connection, [operation])]
+        return [(batch, error)]
+
+    def _durable(self, _connection: sqlite3.Connection, done: Done) -> Done:
+        """What may be told to those who wait: a commit is durable."""
+        return done
 
     def _done(self, batch: list[Operation], error: Exception | None) -> None:
         self._waiting -= len(batch)
@@ -259,9 +287,8 @@ class SqliteLedger(StoredLedger):
         each(connection, _OPEN, [(attempt.id, short(attempt)) for attempt in attempts])
 
     def _append(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> dict[Account, int]:
-        """Rows, and the sums that are kept of them, in one transaction, so that they can never disagree: what was spent."""
+        """Rows, and what they cost in the accounts, in one transaction, so that they can never disagree: what was spent."""
         spend: dict[Account, int] = {}
-        totals: dict[Labels, Total] = {}
         ids = [(entry.attempt.id,) for entry in entries]
         known = {found[0] for found in each(connection, _KNOWN, ids)}  # closed before: the sums have it already
         added = []
@@ -274,15 +301,10 @@ class SqliteLedger(StoredLedger):
             added.append((*values, self._last_hash))
             for account, start, nano in entry.charges:
                 spend[account, start] = spend.get((account, start), 0) + nano
-            labels = labels_of(entry)
-            if (total := totals.get(labels)) is None:
-                total = totals[labels] = Total(*labels)
-            total.add(entry)
         each(connection, _INSERT, added)
         each(connection, _OVER, ids)
         connection.executemany(_ADD_SPEND, [(*key, nano) for key, nano in spend.items()])
-        rows = [(*labels, *(getattr(total, name) for name in SUMS)) for labels, total in totals.items()]
-        connection.executemany(_ADD_TOTAL, rows)
+        self._folding.add(len(added))
         return spend
 
     async def recover(self) -> list[Entry]:

@@ -44,12 +44,25 @@ def _prepared(connection: sqlite3.Connection, *pragmas: str) -> sqlite3.Connecti
 def migrate_file(path: Path) -> tuple[int, int]:
     """Bring the file to this version's schema: (version before, version now). Raises `StoreDown`."""
     with contextlib.closing(connect_file(path, write=True)) as connection:
-        before: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if before > VERSION:
-            raise StoreDown(f"{path} was written by a newer Farebox (schema {before}, this one knows {VERSION})")
+        before = _version(connection, path)
         try:
             for number, step in enumerate(STEPS[before:], before + 1):
                 connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version={number}; COMMIT;")
         except sqlite3.Error as error:
             raise StoreDown(f"{path}: migration {number} failed: {error}") from None
     return before, VERSION
+
+
+def expect_file(path: Path) -> None:
+    """Of a file that others use now nobody may change the schema: raises `StoreDown` where it is another version's."""
+    with contextlib.closing(connect_file(path)) as connection:
+        version = _version(connection, path)
+    if version < VERSION:
+        raise StoreDown(f"{path} is in use by an older Farebox (schema {version}, this one writes {VERSION})")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise StoreDown(f"{path} was written by a newer Farebox (schema {version}, this one knows {VERSION})")
+    return version

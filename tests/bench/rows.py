@@ -21,8 +21,7 @@ import time
 from pathlib import Path
 
 from router.core.limits import micros
-from router.stores.ledgerfile import connect, counted, migrate, totals
-from router.stores.ports import TOTAL_FIELDS
+from router.stores.ledgerfile import connect, migrate, totals
 from router.stores.schema import COLUMNS, STEPS
 from router.stores.spans import DAY, summed
 
@@ -72,9 +71,6 @@ def make(file, rows):
     begun = time.perf_counter(), time.process_time()
     migrate(file)
     took = time.perf_counter() - begun[0], time.process_time() - begun[1]
-    with contextlib.closing(connect(file, write=True)) as connection:  # what the server keeps as it writes
-        kept = [[getattr(total, name) for name in TOTAL_FIELDS] for total in counted(connection)]
-        connection.executemany(f"INSERT INTO totals VALUES ({', '.join('?' * len(TOTAL_FIELDS))})", kept)
     print(f"migration: {took[0]:.1f} s, {took[1]:.1f} s of processor")
 
 

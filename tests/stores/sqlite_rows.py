@@ -1,13 +1,18 @@
 """Entries as values, and a ledger to write them to."""
 
 import contextlib
+import sqlite3
 from pathlib import Path
 
 from router.core.entry import Attempt, Entry
 from router.core.usage import Usage
+from router.stores.ledgerfile import sums
 from router.stores.opening import ledger_of
+from router.stores.schema import STEPS
+from router.stores.spans import DAY, HOUR
 
 AT = 1_795_000_000_000_000
+START = AT - AT % DAY
 
 
 def attempt(number=1, team="search", key="app", nano=500, holds=(), at=AT, **more):
@@ -43,3 +48,26 @@ async def opened(place):
 
 async def all_rows(ledger):
     return [row async for _, row in ledger.entries(limit=-1)]
+
+
+def made(number):
+    """Rows over three days, of every kind that a sum tells apart; some begin with an hour or a day, or end it."""
+    at = START + number * 2_347_000_000 if number % 7 else START + (number // 7) * HOUR - (number % 2)
+    usage = Usage(number, number % 3 or None, 2, None, 5, number % 4, 1, None, 2, 3, None, 1, None, 4)
+    return entry(
+        number, cost=1000 * number, outcome=("ok", "error", "left")[number % 3], at=max(START, at), usage=usage,
+        basis=("reported", "estimated")[number % 5 == 0], team=("search", "support")[number % 2],
+        model=("small", "large")[number % 4 == 1], prompt_estimate=number if number % 6 else None,
+    )  # fmt: skip
+
+
+def from_rows(connection, by, since, until):
+    """The same by the rows alone, which is what they have to be."""
+    where = f"at >= {-(2**62) if since is None else since} AND at < {2**62 if until is None else until}"
+    with contextlib.closing(sqlite3.connect(":memory:")) as other:
+        other.executescript("".join(STEPS[:6]))
+        columns = [name for _, name, *_ in other.execute("PRAGMA table_info(ledger)")]
+        rows = connection.execute(f"SELECT {', '.join(columns)} FROM ledger WHERE {where}").fetchall()
+        other.executemany(f"INSERT INTO ledger VALUES ({', '.join('?' * len(columns))})", rows)
+        other.executescript("".join(STEPS[6:]))  # filled when the schema is brought up to date
+        return sorted(sums(other, by))
