@@ -302,8 +302,7 @@ def _says_nothing(reader: StreamReader, held: bytes, passed_s: float) -> bool:
     """Whether a stream may still be taken back: nothing of the answer is in it, and its client has not waited long."""
     if reader.done or len(held) > OPENING or passed_s > OPENING_S:
         return False
-    counted = reader.usage is not None and reader.usage_final  # with each chunk, and the text is forgotten for it
-    return not counted and not reader.text()
+    return not reader.text()
 
 
 async def _begin(tally: Tally, reader: StreamReader | Played, reply: Reply, exchange: Exchange, clock: Clock) -> None:
@@ -330,7 +329,7 @@ def _bill(tally: Tally) -> Callable[[Usage], bytes]:
 
 def _charge(tally: Tally, usage: Usage) -> Charge | None:
     """What the client is told; nothing where the settlement will have to estimate."""
-    if not usage.input_total and tally.vendor_cost is None:
+    if not tally.is_whole(usage):
         return None
     try:
         return tally.charge(usage)

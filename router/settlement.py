@@ -274,7 +274,7 @@ class Settlement:
     def _told(self, tally: Tally) -> tuple[Usage, Basis] | None:
         """What the attempt consumed, and who says so; None where it has to be estimated."""
         reader = tally.reader
-        if tally.usage is not None and reader is not None and reader.usage_final and _is_whole(tally, tally.usage):
+        if tally.usage is not None and tally.is_whole(tally.usage):
             return tally.usage, "reported"
         failure = _failure(tally)
         refused = failure is not None and failure.fault in UNBILLED and not tally.answered
@@ -370,14 +370,6 @@ class Reservation:
             if isinstance(error, asyncio.CancelledError):
                 self._tally.left = True
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
-
-
-def _is_whole(tally: Tally, usage: Usage) -> bool:
-    """Whether a usage tells of the prompt and, if there is any, of the output: what is missing is estimated, not free."""
-    if tally.vendor_cost is not None:
-        return True
-    silent = tally.plan.output_cap and usage.output_text is None and not usage.output_total
-    return usage.input_total > 0 and not (silent and tally.reader and tally.reader.text())
 
 
 def _failure(tally: Tally) -> Failure | None:

@@ -68,6 +68,18 @@ class Tally:
     def usage(self) -> Usage | None:
         return self.reader.usage if self.reader else None
 
+    def is_whole(self, usage: Usage) -> bool:
+        """Whether a usage can be believed and tells of the prompt and, if there is any, of the output: what is missing is
+        estimated, not free. The client is told no other.
+        """
+        reader = self.reader
+        if reader is None or not reader.usage_final:
+            return False
+        if self.vendor_cost is not None:
+            return True
+        silent = usage.output_text is None or not usage.output_total
+        return usage.input_total > 0 and not (self.plan.output_cap and silent and reader.text())
+
     @property
     def begun(self) -> bool:
         """Whether the vendor's answer has been seen, if only its beginning."""

@@ -74,8 +74,8 @@ class GeminiListener(Listener):
         return out
 
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
+        self._finished = True
         out = self.hear(told)
-        self.usage_final = True
         self.done = True
         if self.failure is None and not told.get("candidates"):
             self.failure = Failure(Fault.GARBAGE, "the answer has no candidates", 200)
@@ -125,7 +125,7 @@ class GeminiListener(Listener):
             self.failure = Failure(Fault.CONTENT_FILTERED, f"the vendor blocked the prompt: {reason}", 200, reason)
 
     def _consumed(self, told: Any) -> None:
-        self.consume(lambda: usage_of(told), final=self._finished)
+        self.consume(lambda less: usage_of(told, less), final=self._finished)
         self.service_tier = service_tier(told) or self.service_tier
 
 

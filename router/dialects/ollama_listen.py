@@ -82,7 +82,7 @@ class OllamaListener(Listener):
         if told.get("done") is True:
             finish = FINISHES.get(str(told.get("done_reason")), "stop")
             out.append(Piece("finish", "tool_calls" if finish == "stop" and self._calls else finish))
-            self.consume(lambda: usage_of(told))
+            self.consume(lambda _: usage_of(told))
             self.done = True
         return out
 

@@ -109,7 +109,7 @@ class OpenAIListener(Listener):
         if found is None:
             return
         before = self.usage
-        self.consume(lambda: usage_of(found, self._quirks))
+        self.consume(lambda less: usage_of(found, self._quirks, less))
         if self.usage is not before:
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
 

@@ -10,9 +10,9 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import Failure, Fault
+from router.core.failure import Failure
 from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
-from router.core.usage import ContradictoryUsage, Usage
+from router.core.usage import Usage, heard
 from router.dialects import openai
 from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
 from router.dialects.openai_usage import find, model_of, service_tier, usage_of, vendor_cost_nano, with_cost, without
@@ -36,10 +36,9 @@ class Tap:
     """
 
     __slots__ = (
-        "_bill", "_finished", "_hide", "_kept", "_quirks", "_size", "_splitter", "_text", "_watch",
+        "_bill", "_counted", "_finished", "_hide", "_kept", "_late", "_quirks", "_size", "_sound", "_splitter", "_text", "_watch",
         "done", "events", "failure", "id", "model", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
-    usage_final = True
 
     def __init__(self, *, hide_usage: bool, bill: Callable[[Usage], bytes], quirks: Quirks = PLAIN) -> None:
         self._splitter = Splitter()
@@ -51,6 +50,9 @@ class Tap:
         self._size = 0
         self._text = bytearray()
         self._finished = False  # a finish reason was in what has been kept no longer
+        self._counted = 0  # of what is kept, the events up to the newest usage
+        self._late = False  # something was written after it
+        self._sound = True  # the newest usage does not contradict itself or an earlier one
         self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.id = ""  # the vendor's name of the answer
@@ -75,11 +77,12 @@ class Tap:
         self.events += block.startswith(b"data:") + block.count(b"\n\ndata:")
         if b"\r" in block:
             self.events += block.count(b"\r\n\r\ndata:") + block.count(b"\r\rdata:")
-        if self.usage is None:
-            self._keep(block)
         if b"[DONE]" in block and _says_done(block):
             self.done = True
-        return b"".join([self._event(event) for event in events(block)]) if self._tells(block) else block
+        if self._tells(block):
+            return b"".join([self._event(event) for event in events(block)])
+        self._keep(block)
+        return block
 
     def _tells(self, raw: bytes) -> bool:
         """Whether these bytes may hold a usage or an error; nothing is parsed to find out."""
@@ -91,6 +94,7 @@ class Tap:
         )
 
     def _event(self, event: bytes) -> bytes:
+        self._keep(event)
         if not self._tells(event):
             return event
         data = data_of(event)
@@ -114,11 +118,7 @@ class Tap:
             return event
 
     def _usage(self, event: bytes, data: bytes, told: dict[str, Any], found: dict[str, Any]) -> bytes:
-        try:
-            usage = usage_of(found, self._quirks)
-        except ContradictoryUsage as error:
-            self.failure = Failure(Fault.GARBAGE, str(error), 200)
-            return event
+        usage, sound = heard(self.usage, lambda less: usage_of(found, self._quirks, less))
         choices = choices_of(told)
         again = told.get("object") == "chat.completion"  # a closing frame that repeats the whole message
         if again:
@@ -127,15 +127,15 @@ class Tap:
             event = with_data(event, data)
         ends = any(choice.get("finish_reason") for choice in choices)
         if usage is not None:
-            self.usage = usage
+            self.usage, self._sound = usage, sound
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
             self.service_tier = service_tier(told)
             self.model = model_of(told)
             self.done = self.done or ends or not choices
-            self._forget()
+            self._counted, self._late = len(self._kept), False
         self._finished = self._finished or ends
         if not self._hide:
-            members = self._bill(usage) if usage is not None else b""
+            members = self._bill(usage) if usage is not None and sound else b""
             return with_data(event, with_cost(data, told, found, members)) if members else event
         if "usage" not in told or told["usage"] is None:
             return event
@@ -156,7 +156,7 @@ class Tap:
         return (self.usage is not None and self.usage.output_total > 0) or bool(self.text())
 
     def _keep(self, block: bytes) -> None:
-        """Remember the events until a usage makes them needless; long streams are reduced to their text."""
+        """Remember the events, reduced to their text now and then: a usage may leave out what was written."""
         self._kept.append(block)
         self._size += len(block)
         if self._size > _FOLD:
@@ -164,14 +164,24 @@ class Tap:
             bound(len(self._text), MAX_TEXT, "the text of the stream")
 
     def _fold(self) -> None:
+        self._look_for_late()
         kept = b"".join(self._kept)
         self._text += texts_in(kept)
         self._finished = self._finished or _FINISH.search(kept) is not None
-        self._forget()
-
-    def _forget(self) -> None:
         self._kept.clear()
-        self._size = 0
+        self._size = self._counted = 0
+
+    def _look_for_late(self) -> None:
+        """Whether anything was written after the newest usage; what was looked at is not looked at again."""
+        if self.usage is not None and self._counted < len(self._kept):
+            self._late = self._late or bool(texts_in(b"".join(self._kept[self._counted :])))
+            self._counted = len(self._kept)
+
+    @property
+    def usage_final(self) -> bool:
+        """Whether the newest usage can be believed, and nothing was written after it."""
+        self._look_for_late()
+        return self._sound and not self._late
 
     @property
     def written(self) -> int:

@@ -116,7 +116,7 @@ class QianfanListener(Listener):
         if ended:
             out.append(Piece("finish", self._finish(told)))
             self.done = True
-        self.consume(lambda: usage_of(told.get("usage")), final=ended)
+        self.consume(lambda _: usage_of(told.get("usage")), final=ended)
         return out
 
     def _finish(self, told: Mapping[str, Any]) -> Finish:

@@ -126,7 +126,7 @@ class ResponsesListener(Listener):
 
     def _consumed(self, response: Mapping[str, Any]) -> None:
         self.service_tier = service_tier(response)
-        self.consume(lambda: usage_of(response, self._quirks))
+        self.consume(lambda less: usage_of(response, self._quirks, less))
         if self.usage is not None:
             self.vendor_cost_nano = vendor_cost_nano(response["usage"], self._quirks)
 

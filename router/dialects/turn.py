@@ -87,13 +87,18 @@ class Heard:
 
     def heard(self, data: bytes, *, whole: bool = False) -> tuple[Any, Sequence[Piece]]:
         """(what was told, its pieces); what cannot be read is the vendor's failure."""
+        listener, before = self.listener, self.listener.usage
         try:
             told = jsonio.loads_reply(data)
-            return told, (self.listener.whole(told) if whole else self.listener.hear(told))
+            pieces = listener.whole(told) if whole else listener.hear(told)
         except jsonio.NotJson:
             problem = "the answer is not JSON" if whole else "an event of the stream is not JSON"
         except ODD:
             problem = "the answer cannot be read" if whole else "an event of the stream cannot be read"
+        else:
+            if before is not None and listener.usage is before and any(piece.kind in WRITTEN for piece in pieces):
+                listener.usage_final = listener.sound = False  # it was told before all was written
+            return told, pieces
         self.break_off(problem)
         return None, ()
 
@@ -305,7 +310,7 @@ class Gathered(Turned):
     def cut(self) -> None:
         """It is we who end it, at its cap: what was told until now is all that will be."""
         self._gathered.append(Piece("finish", "length"))
-        self.listener.usage_final = True
+        self.listener.usage_final = self.listener.sound
 
     def _hear(self, block: bytes) -> None:
         for event in events(block):

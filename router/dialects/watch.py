@@ -12,11 +12,11 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError
 from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
+from router.dialects.openai_usage import MARK, OURS
 from router.dialects.pieces import WRITTEN, Bill, Listener
 from router.dialects.turn import Heard, Whole
 
 FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
-MARK = "farebox:cost"  # stands for the cost while an event is written; inside a text its quotes would be escaped
 
 
 def with_members(told: dict[str, Any], place: Sequence[str], members: bytes) -> bytes | None:
@@ -26,6 +26,8 @@ def with_members(told: dict[str, Any], place: Sequence[str], members: bytes) -> 
         usage = usage.get(name) if isinstance(usage, dict) else None
     if not isinstance(usage, dict):
         return None
+    for name in OURS:
+        usage.pop(name, None)
     usage[MARK] = 0
     try:
         return jsonio.dumps(told).replace(b'"' + MARK.encode() + b'":0', members)
