@@ -13,7 +13,8 @@ from router.core.catalog import Quirks
 from router.core.errors import RouterError
 from router.core.usage import Usage, count
 from router.dialects import anthropic
-from router.dialects.anthropic_usage import failure_of, service_tier, usage_of, usage_shown
+from router.dialects.anthropic_usage import FAULTS, failure_of, service_tier, usage_of, usage_shown
+from router.dialects.faults import no_answer
 from router.dialects.pieces import Bill, Finish, Listener, Piece
 from router.dialects.watch import Watch, Watching
 
@@ -88,7 +89,10 @@ class AnthropicListener(Listener):
         self._consumed(told.get("usage"), final=True)
         out: list[Piece] = []
         content = told.get("content")
-        for index, block in enumerate(content if isinstance(content, list) else ()):
+        if not isinstance(content, list):
+            self.failure = no_answer(told, self._quirks, "the answer has no content", FAULTS)
+            return ()
+        for index, block in enumerate(content):
             if isinstance(block, dict):
                 out += self._block(block, index)
                 if block.get("type") == "tool_use":

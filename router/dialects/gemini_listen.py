@@ -12,6 +12,7 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
+from router.dialects.faults import no_answer
 from router.dialects.gemini_usage import failure_of, service_tier, usage_of
 from router.dialects.pieces import Finish, Listener, Piece
 
@@ -78,7 +79,7 @@ class GeminiListener(Listener):
         out = self.hear(told)
         self.done = True
         if self.failure is None and not told.get("candidates"):
-            self.failure = Failure(Fault.GARBAGE, "the answer has no candidates", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no candidates")
         return out
 
     def _parts(self, candidate: Mapping[str, Any], out: list[Piece]) -> None:

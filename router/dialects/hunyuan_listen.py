@@ -11,7 +11,7 @@ from typing import Any
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import Minus, Usage, count, minus
-from router.dialects.faults import classify, read_error, wait
+from router.dialects.faults import classify, no_answer, read_error, wait
 from router.dialects.pieces import Finish, Listener, Piece
 
 FAULTS: Mapping[str, Fault] = {
@@ -106,7 +106,7 @@ class HunyuanListener(Listener):
         out = self._read(told, "Message")
         self.done = True
         if self.failure is None and not out:
-            self.failure = Failure(Fault.GARBAGE, "the answer has no choices", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no choices")
         return out
 
     def _read(self, told: dict[str, Any], name: str) -> list[Piece]:

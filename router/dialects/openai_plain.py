@@ -8,6 +8,7 @@ from router.core.failure import Failure, Fault
 from router.core.sse import MAX_PLAIN, bound
 from router.core.usage import Usage, heard
 from router.dialects import openai_errors, openai_usage
+from router.dialects.faults import no_answer
 from router.dialects.openai_errors import PLAIN
 from router.dialects.openai_stream import name_of, texts_in, unquoted
 from router.dialects.pieces import Bill
@@ -67,6 +68,11 @@ class Plain:
         self._consumed(told)
         self.failure = openai_errors.failure_of(told, 200, {}, self._quirks)
         if self.failure is not None:
+            return False
+        if not any(isinstance(told.get(name), list) for name in ("choices", "data")):
+            self.failure = no_answer(
+                told, self._quirks, "the answer has neither choices nor data", openai_errors.FAULTS
+            )
             return False
         failure, carried = openai_errors.finish_failure(told, self._quirks), openai_errors.carries(told)
         if failure is not None and not (failure.callers and carried):

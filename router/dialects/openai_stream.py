@@ -3,6 +3,7 @@
 Work is done per event only in blocks that need it: a block without a usage or an error goes through whole.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ from router.core.failure import Failure
 from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
 from router.core.usage import Usage, heard
 from router.dialects import openai
-from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
+from router.dialects.faults import no_answer
+from router.dialects.openai_errors import FAULTS, PLAIN, choices_of, failure_of, finish_failure
 from router.dialects.openai_usage import find, model_of, service_tier, usage_of, vendor_cost_nano, with_cost, without
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -36,7 +38,7 @@ class Tap:
     """
 
     __slots__ = (
-        "_bill", "_counted", "_finished", "_hide", "_kept", "_late", "_quirks", "_size", "_sound", "_splitter", "_text", "_watch",
+        "_bill", "_counted", "_finished", "_hide", "_kept", "_late", "_odd", "_quirks", "_size", "_sound", "_splitter", "_text", "_watch",
         "done", "events", "failure", "id", "model", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
 
@@ -52,6 +54,7 @@ class Tap:
         self._finished = False  # a finish reason was in what has been kept no longer
         self._counted = 0  # of what is kept, the events up to the newest usage
         self._late = False  # something was written after it
+        self._odd: bytes | None = b""  # the events as long as none is of an answer
         self._sound = True  # the newest usage does not contradict itself or an earlier one
         self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
@@ -80,9 +83,23 @@ class Tap:
         if b"[DONE]" in block and _says_done(block):
             self.done = True
         if self._tells(block):
-            return b"".join([self._event(event) for event in events(block)])
-        self._keep(block)
+            block = b"".join([self._event(event) for event in events(block)])
+        else:
+            self._keep(block)
+        if self.done and self.usage is None and self.failure is None:
+            self.failure = self._nothing()
         return block
+
+    def _nothing(self) -> Failure | None:
+        """The failure of a stream that has ended without an answer, be it one without a word."""
+        self._fold()
+        if self._odd is None:
+            return None
+        told: Any = None
+        for event in events(self._odd):
+            with contextlib.suppress(jsonio.NotJson):
+                told = jsonio.loads_reply(data_of(event))
+        return no_answer(told, self._quirks, "the stream has no answer", FAULTS)
 
     def _tells(self, raw: bytes) -> bool:
         """Whether these bytes may hold a usage or an error; nothing is parsed to find out."""
@@ -168,6 +185,8 @@ class Tap:
         kept = b"".join(self._kept)
         self._text += texts_in(kept)
         self._finished = self._finished or _FINISH.search(kept) is not None
+        if self._odd is not None:
+            self._odd = None if self._text or b'"choices"' in kept else self._odd + kept
         self._kept.clear()
         self._size = self._counted = 0
 

@@ -12,6 +12,8 @@ from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import Failure, Fault
 from router.core.sse import MAX_PLAIN, MAX_TEXT, Splitter, bound, data_of, events
 from router.core.usage import Usage
+from router.dialects.faults import no_answer
+from router.dialects.openai_errors import PLAIN
 from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
 
 # What a vendor may send can have any shape; what breaks a listener is one of these.
@@ -110,13 +112,14 @@ class Heard:
 class Turn(Heard):
     """One stream from a vendor to a client of another dialect."""
 
-    __slots__ = ("_begun", "_said", "_speaker", "_splitter", "_text", "_told", "_written", "done", "written")
+    __slots__ = ("_begun", "_odd", "_said", "_speaker", "_splitter", "_text", "_told", "_written", "done", "written")
 
     def __init__(self, listener: Listener, speaker: Speaker, framing: Framing | None = None) -> None:
         super().__init__(listener)
         self._speaker = speaker
         self._splitter: Framing = framing or Splitter()
         self._begun = False
+        self._odd: Any = None  # the newest event that told nothing
         self._said = False  # a finish has been said, so that the stream may end
         self._told = False  # the client has been told of the failure, or of the end
         self._text: list[str] = []
@@ -142,10 +145,14 @@ class Turn(Heard):
             if data == b"[DONE]":
                 listener.done = True
             elif data and listener.failure is None:
-                _, pieces = self.heard(data)
+                told, pieces = self.heard(data)
                 if pieces:
                     out.append(self._say(pieces))
+                else:
+                    self._odd = told
         bound(self._written, MAX_TEXT, "the text of the stream")
+        if listener.done and not self._begun and listener.usage is None and listener.failure is None:
+            listener.failure = no_answer(self._odd, PLAIN, "the stream has no answer")
         if listener.failure is not None:
             out.append(self._fail())
         elif listener.done:
@@ -301,6 +308,8 @@ class Gathered(Turned):
         self.finish()
         if not self.ended and self.failure is None:
             self.listener.failure = Failure(Fault.RESET, "the stream ended in the middle")
+        if not self._pieces and self.usage is None and self.failure is None:
+            self.break_off("the stream has no answer")
         return self.failure is None and self._tell()
 
     @property
