@@ -20,13 +20,13 @@ from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
 from router.core.usage import Usage
-from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
+from router.dialects import DIALECTS, Dialect, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
 from router.dialects.allowances import read_allowances
 from router.dialects.grant import Grant
 from router.dialects.turn import Gathered, Played, Turn, Turned
 from router.grants import Grants, Token
 from router.tally import Tally
-from router.upstream import MAX_REPLY, Exchange, Upstream, UpstreamCall
+from router.upstream import MAX_REPLY, Exchange, Peeked, Upstream, UpstreamCall
 
 # What a stream says before the first word is kept back: a role, a message's head, a ping, some hundred bytes. What is
 # larger is an answer of a kind that has no text; balancers between a client and us cut what is silent for 30 or 60 s.
@@ -34,6 +34,7 @@ OPENING = 8192
 OPENING_S = 15.0
 KEEP_ALIVE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\r)|(?<=\r\n\r\n))(?::[^\r\n]*(?:\r\n?|\n))+(?:\r\n?|\n)")
 """Events of comments alone. Of what is kept back nobody has waited for them."""
+EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(?:data|event|id|retry)\s*:|:)")  # how a stream of events begins
 PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
 _PASSED_WITH_TYPE = ("content-type", *PASSED_HEADERS)
 _REWRITTEN = (Turn, Turned)
@@ -94,9 +95,9 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
     tally.sent_s = clock.seconds()  # also where it comes to no call
     token = None
     try:
-        grant = wire_of(model, chat.endpoint)[0].grant
-        if grant is not None and key:
-            token = await _token(grant, tally, reach.grants, key)
+        dialect, _ = wire_of(model, chat.endpoint)
+        if dialect.grant is not None and key:
+            token = await _token(dialect.grant, tally, reach.grants, key)
         call = _call(chat, tally, token.text if token else key, clock.now() // 1_000_000)
         if token is None:  # the exchange is the vendor's time, not ours
             tally.sent_s = clock.seconds()
@@ -106,14 +107,16 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
         if (left := read_allowances(exchange.headers, clock.now())) is not None:
             reach.health.seats.told(model, key, left, tally.sent_s, clock.seconds())
         if not 200 <= exchange.status < 300:
-            dialect, _ = wire_of(model, chat.endpoint)
             quirks = model.access.vendor.quirks
             tally.failure = dialect.error(exchange.status, await exchange.read(), exchange.headers, quirks)
-        elif chat.stream and _is_stream(exchange):
+            return token
+        streamed = (chat.stream or isinstance(reader, Gathered)) and await _is_stream(tally, exchange, dialect)
+        exchange = tally.exchange or exchange
+        if chat.stream and streamed:
             await _stream(tally, cast("StreamReader", reader), reply, exchange, clock, key)
         else:  # also where a stream was asked for and a plain answer came
             plain = tally.reader = plain_reader(*told) if chat.stream else cast("PlainReader", reader)
-            await _plain(tally, plain, reply, exchange, clock)
+            await _plain(tally, plain, reply, exchange, clock, streamed=streamed)
     except AttemptFailed as error:
         tally.failure = error.failure.without(key)
         if tally.answered:
@@ -135,8 +138,18 @@ async def _token(grant: Grant, tally: Tally, grants: Grants, key: str) -> Token:
         raise
 
 
-def _is_stream(exchange: Exchange) -> bool:
-    kind = exchange.headers.get("content-type", "text/event-stream")
+async def _is_stream(tally: Tally, exchange: Exchange, dialect: Dialect) -> bool:
+    """Whether a stream comes: by its type, or else by how it begins, as what stands in between may say anything of it."""
+    if _says_stream(exchange.headers):
+        return True
+    if dialect.lines:  # each is JSON, as a plain answer is
+        return "json" not in exchange.headers.get("content-type", "").lower()
+    tally.exchange = peeked = Peeked(exchange)  # before it is waited for: whoever reads on finds all of it there
+    return EVENTS.match(await peeked.peek()) is not None
+
+
+def _says_stream(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "").lower()
     return "event-stream" in kind or "ndjson" in kind
 
 
@@ -179,8 +192,9 @@ def _passed(exchange: Exchange, reader: StreamReader | PlainReader) -> dict[str,
     return {name: value for name in names if (value := exchange.headers.get(name))}
 
 
-async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
-    streamed = isinstance(reader, Gathered) and _is_stream(exchange)
+async def _plain(
+    tally: Tally, reader: PlainReader, reply: Reply, exchange: Exchange, clock: Clock, *, streamed: bool
+) -> None:
     raw = await _gathered(tally, cast("Gathered", reader), exchange) if streamed else await exchange.read()
     tally.first_byte_s = clock.seconds()
     tally.complete = not tally.capped
@@ -308,8 +322,10 @@ def _says_nothing(reader: StreamReader, held: bytes, passed_s: float) -> bool:
 async def _begin(tally: Tally, reader: StreamReader | Played, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     """The head of the stream goes out: from here on nobody else can be tried."""
     tally.first_byte_s = clock.seconds()  # that of the answer's first word
-    head = {"content-type": "text/event-stream", **_passed(exchange, reader)}
-    await reply.begin({**head, **farebox_headers(tally)})
+    head = {**_passed(exchange, reader), **farebox_headers(tally)}
+    if not _says_stream(head):
+        head["content-type"] = "text/event-stream"
+    await reply.begin(head)
     tally.answered = True
 
 
