@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from router.clock import Clock
+from router.core import jsonio
 from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
@@ -20,7 +21,17 @@ from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
 from router.core.usage import Usage
-from router.dialects import DIALECTS, Dialect, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
+from router.dialects import (
+    DIALECTS,
+    Dialect,
+    PlainReader,
+    StreamReader,
+    plain_reader,
+    request,
+    stream_reader,
+    thinking,
+    wire_of,
+)
 from router.dialects.allowances import read_allowances
 from router.dialects.grant import Grant
 from router.dialects.turn import Gathered, Played, Turn, Turned
@@ -158,6 +169,8 @@ def _call(chat: ChatRequest, tally: Tally, key: str, now: int) -> UpstreamCall:
     plan = tally.plan
     access = plan.model.access
     sent = request(chat, plan.model, plan.output_cap, key, must=_must_cap(chat, tally), now=now)
+    if plan.price.by_thinking:
+        tally.asked_to_think = thinking.asks(jsonio.loads(sent.body))
     headers = {"Content-Type": "application/json", **dict(access.headers), **sent.headers}
     dialect, _ = wire_of(plan.model, chat.endpoint)
     return UpstreamCall(sent.url, headers, sent.body, access.timeouts, dialect.last)

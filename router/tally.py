@@ -58,6 +58,7 @@ class Tally:
     capped: bool = False  # we ended the stream at its cap
     final: bool = True  # no other attempt of this request follows
     streaming: bool = False
+    asked_to_think: bool | None = None  # by the body that was sent; None: as the request was read
     charged: tuple[Usage, Terms, Charge] | None = None  # what the client was told, so that it is worked out once
     sent_s: float = 0.0
     first_byte_s: float | None = None
@@ -114,7 +115,7 @@ class Tally:
         return self.charged[2]
 
     def _charge(self, usage: Usage, terms: Terms) -> Charge:
-        reader, share = self.reader, self.share
+        reader, share, terms = self.reader, self.share, self._as_done(usage, terms)
         told = (usage, self.now(), reader.service_tier if reader else None)
         if (own := self.vendor_cost) is not None:
             self.give_back()
@@ -130,6 +131,20 @@ class Tally:
             self.give_back()
             raise
 
+    def _as_done(self, usage: Usage, terms: Terms) -> Terms:
+        """The terms by whether the model has thought, where a price depends on it: as the vendor tells, in its counts or in
+        what it wrote, or else as it was asked to.
+        """
+        plan, prices = terms.plan, (terms.plan.price, terms.flagship, terms.fixed)
+        if not any(price is not None and price.by_thinking for price in prices):
+            return terms
+        thought = plan.facts.thinking if self.asked_to_think is None else self.asked_to_think
+        if usage.output_reasoning or (self.reader is not None and self.reader.thought):
+            thought = True
+        elif usage.output_reasoning is not None:
+            thought = False
+        return terms if thought is plan.facts.thinking else terms.with_thinking(thinking=thought)
+
     def served(self, usage: Usage) -> str:
         """The model that the answer names, if the price books sell it at another price than the one that was asked for."""
         reader, model = self.reader, self.plan.model
@@ -139,7 +154,8 @@ class Tally:
             price = other.at(self.attempt.at)
         except Unpriced:
             return ""
-        return reader.model if self.terms.costs_otherwise(price, usage, self.now(), reader.service_tier) else ""
+        terms = self._as_done(usage, self.terms)
+        return reader.model if terms.costs_otherwise(price, usage, self.now(), reader.service_tier) else ""
 
     @property
     def free_charges(self) -> Charges:

@@ -10,7 +10,7 @@ from router.core.usage import Usage, heard
 from router.dialects import openai_errors, openai_usage
 from router.dialects.faults import no_answer
 from router.dialects.openai_errors import PLAIN
-from router.dialects.openai_stream import name_of, texts_in, unquoted
+from router.dialects.openai_stream import has_thoughts, name_of, texts_in, unquoted
 from router.dialects.pieces import Bill
 
 
@@ -93,6 +93,11 @@ class Plain:
         self.usage, self.usage_final = heard(None, lambda less: openai_usage.usage_of(found, self._quirks, less))
         self.usage_told = found
         self.vendor_cost_nano = openai_usage.vendor_cost_nano(found, self._quirks)
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts are told."""
+        return any(map(has_thoughts, self._pieces))
 
     def text(self) -> str:
         return unquoted(texts_in(b"".join(self._pieces)))

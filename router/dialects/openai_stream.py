@@ -20,6 +20,7 @@ from router.dialects.openai_errors import FAULTS, PLAIN, choices_of, failure_of,
 from router.dialects.openai_usage import find, model_of, service_tier, usage_of, vendor_cost_nano, with_cost, without
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_THOUGHT = re.compile(rb'"reasoning(?:_content)?"\s*:\s*"(?!")|"type"\s*:\s*"thinking"')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 # Events of a stream that carry no token: the role, the finish reason, the usage, the end, and a vendor's own.
 FREE_EVENTS = 16
@@ -38,7 +39,8 @@ class Tap:
     """
 
     __slots__ = (
-        "_bill", "_counted", "_finished", "_hide", "_kept", "_late", "_odd", "_quirks", "_size", "_sound", "_splitter", "_text", "_watch",
+        "_bill", "_counted", "_finished", "_hide", "_kept", "_late", "_odd", "_quirks", "_size", "_sound", "_splitter", "_text", "_thought",
+        "_watch",
         "done", "events", "failure", "id", "model", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
 
@@ -53,6 +55,7 @@ class Tap:
         self._text = bytearray()
         self._finished = False  # a finish reason was in what has been kept no longer
         self._counted = 0  # of what is kept, the events up to the newest usage
+        self._thought = False  # thoughts were in what has been kept no longer
         self._late = False  # something was written after it
         self._odd: bytes | None = b""  # the events as long as none is of an answer
         self._sound = True  # the newest usage does not contradict itself or an earlier one
@@ -185,6 +188,7 @@ class Tap:
         kept = b"".join(self._kept)
         self._text += texts_in(kept)
         self._finished = self._finished or _FINISH.search(kept) is not None
+        self._thought = self._thought or has_thoughts(kept)
         if self._odd is not None:
             self._odd = None if self._text or b'"choices"' in kept else self._odd + kept
         self._kept.clear()
@@ -195,6 +199,12 @@ class Tap:
         if self.usage is not None and self._counted < len(self._kept):
             self._late = self._late or bool(texts_in(b"".join(self._kept[self._counted :])))
             self._counted = len(self._kept)
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts have been told."""
+        self._fold()
+        return self._thought
 
     @property
     def usage_final(self) -> bool:
@@ -224,6 +234,11 @@ class Tap:
 def texts_in(raw: bytes) -> bytes:
     """What the model has written in these bytes of JSON, with its escapes."""
     return b"".join(_TEXT.findall(raw))
+
+
+def has_thoughts(raw: bytes) -> bool:
+    """Whether these bytes of JSON tell thoughts."""
+    return _THOUGHT.search(raw) is not None
 
 
 def unquoted(text: bytes) -> str:

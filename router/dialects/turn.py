@@ -112,7 +112,19 @@ class Heard:
 class Turn(Heard):
     """One stream from a vendor to a client of another dialect."""
 
-    __slots__ = ("_begun", "_odd", "_said", "_speaker", "_splitter", "_text", "_told", "_written", "done", "written")
+    __slots__ = (
+        "_begun",
+        "_odd",
+        "_said",
+        "_speaker",
+        "_splitter",
+        "_text",
+        "_told",
+        "_written",
+        "done",
+        "thought",
+        "written",
+    )
 
     def __init__(self, listener: Listener, speaker: Speaker, framing: Framing | None = None) -> None:
         super().__init__(listener)
@@ -125,6 +137,7 @@ class Turn(Heard):
         self._text: list[str] = []
         self._written = 0  # characters
         self.written = 0  # tokens that the vendor has written at the least: each piece holds one
+        self.thought = False  # thoughts have been told
         self.done = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -166,6 +179,7 @@ class Turn(Heard):
                 self._text.append(piece.text)
                 self._written += len(piece.text)
                 self.written += 1
+                self.thought = self.thought or piece.kind == "thinking"
             elif piece.kind == "finish":
                 self._said = True
         try:
@@ -231,6 +245,11 @@ class Whole(Heard):
         """Whether this is an answer; else `failure` says why not."""
         self._told, self._pieces = self.heard(raw, whole=True)
         return self.failure is None
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts are told."""
+        return any(piece.kind == "thinking" for piece in self._pieces)
 
     def text(self) -> str:
         return "".join(piece.text for piece in self._pieces if piece.kind in WRITTEN)
