@@ -7,7 +7,7 @@ it there is no status any more, and an error is an event of the stream.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -16,10 +16,11 @@ from router.core import jsonio
 from router.core.catalog import ChatRequest
 from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import HIDDEN, AttemptFailed, Failure, Fault
+from router.core.failure import AttemptFailed, Failure, Fault
 from router.core.health import Health
 from router.core.money import show
 from router.core.prices import Unpriced
+from router.core.secrets import hide, hide_in_events, secrets_of
 from router.core.usage import Usage
 from router.dialects import (
     DIALECTS,
@@ -104,11 +105,12 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
     told = (chat, model, tally.plan.tokens.tokens, clock.now() // 1_000_000, _bill(tally))
     reader = tally.reader = make(*told)
     tally.sent_s = clock.seconds()  # also where it comes to no call
-    token = None
+    token, secrets = None, secrets_of(key)
     try:
         dialect, _ = wire_of(model, chat.endpoint)
         if dialect.grant is not None and key:
             token = await _token(dialect.grant, tally, reach.grants, key)
+            secrets = secrets_of(key, token.text)
         call = _call(chat, tally, token.text if token else key, clock.now() // 1_000_000)
         if token is None:  # the exchange is the vendor's time, not ours
             tally.sent_s = clock.seconds()
@@ -124,20 +126,24 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
         streamed = (chat.stream or isinstance(reader, Gathered)) and await _is_stream(tally, exchange, dialect)
         exchange = tally.exchange or exchange
         if chat.stream and streamed:
-            await _stream(tally, cast("StreamReader", reader), reply, exchange, clock, key)
+            await _stream(tally, cast("StreamReader", reader), reply, exchange, clock, secrets)
         else:  # also where a stream was asked for and a plain answer came
             plain = tally.reader = plain_reader(*told) if chat.stream else cast("PlainReader", reader)
             await _plain(tally, plain, reply, exchange, clock, streamed=streamed)
     except AttemptFailed as error:
-        tally.failure = error.failure.without(key)
+        tally.failure = _discreet(error.failure, secrets)
         if tally.answered:
             await _tell(cast("StreamReader", reader), reply, tally.failure)
     except ClientLeft:
         tally.left = True
     finally:
         tally.ended_s = clock.seconds()
-        tally.failure = tally.failure and tally.failure.without(key)
+        tally.failure = tally.failure and _discreet(tally.failure, secrets)
     return token
+
+
+def _discreet(failure: Failure, secrets: Sequence[str]) -> Failure:
+    return failure.told(lambda text: hide(text, secrets))
 
 
 async def _token(grant: Grant, tally: Tally, grants: Grants, key: str) -> Token:
@@ -258,7 +264,9 @@ def _most(tally: Tally) -> int | None:
     return most - 1 if capless else most  # a vendor that was told has ended by then; one that was not goes on
 
 
-async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock, key: str) -> None:
+async def _stream(
+    tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock, secrets: Sequence[str]
+) -> None:
     tally.streaming = True
     most = _most(tally)
     held, progress = b"", _Progress(reader, tally.plan.model.access.timeouts.idle, clock)
@@ -278,9 +286,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
             await _begin(tally, reader, reply, exchange, clock)
             out, held = held, b""
         if out:
-            if key and reader.failure is not None:
-                out = out.replace(key.encode(), HIDDEN.encode())
-            await reply.write(out)
+            await reply.write(out if reader.failure is None else hide_in_events(out, secrets))
         if most is not None and not reader.done and _written(reader) > most:
             tally.capped = True
             exchange.close()  # the vendor does not keep to the cap that was held for: more would not be paid for
@@ -295,7 +301,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
         await _begin(tally, reader, reply, exchange, clock)  # an answer without a word
         rest = held + rest
     if rest:
-        await reply.write(rest)
+        await reply.write(rest if reader.failure is None else hide_in_events(rest, secrets))
     if not tally.complete and reader.failure is None:
         raise AttemptFailed(Failure(Fault.RESET, "the stream ended in the middle"))
     tally.failure = reader.failure  # if there is one, the stream itself has told it
