@@ -225,8 +225,7 @@ async def _plain(
         await reply.write(reader.shown(raw))
         return
     headers = {"content-type": "application/json", **_passed(exchange, reader), **farebox_headers(tally)}
-    if reader.usage is not None and (charge := _charge(tally, reader.usage)) is not None:
-        headers["x-farebox-cost"] = show(charge.cost)
+    headers |= _cost_header(tally)
     await reply.send(exchange.status, reader.shown(raw), headers)
     tally.answered = True
 
@@ -344,6 +343,8 @@ async def _begin(tally: Tally, reader: StreamReader | Played, reply: Reply, exch
     head = {**_passed(exchange, reader), **farebox_headers(tally)}
     if not _says_stream(head):
         head["content-type"] = "text/event-stream"
+    if isinstance(reader, Played):  # all of it is there already
+        head |= _cost_header(tally)
     await reply.begin(head)
     tally.answered = True
 
@@ -352,6 +353,11 @@ def _written(reader: StreamReader | Gathered) -> int:
     """At least so many tokens the vendor has written by now."""
     told = reader.usage.output_total if reader.usage is not None else 0
     return told if told and reader.usage_final else max(told, reader.written)
+
+
+def _cost_header(tally: Tally) -> dict[str, str]:
+    charge = None if tally.usage is None else _charge(tally, tally.usage)
+    return {} if charge is None else {"x-farebox-cost": show(charge.cost)}
 
 
 def _bill(tally: Tally) -> Callable[[Usage], bytes]:

@@ -59,7 +59,7 @@ class Tally:
     final: bool = True  # no other attempt of this request follows
     streaming: bool = False
     asked_to_think: bool | None = None  # by the body that was sent; None: as the request was read
-    charged: tuple[Usage, Terms, Charge] | None = None  # what the client was told, so that it is worked out once
+    charged: tuple[Usage, Terms, Charge, int] | None = None  # what the client was told, and when: it is worked out once
     sent_s: float = 0.0
     first_byte_s: float | None = None
     ended_s: float | None = None
@@ -103,20 +103,24 @@ class Tally:
 
     def charge(self, usage: Usage, terms: Terms | None = None) -> Charge:
         """What the attempt costs: the vendor's own charge where it reports one, else by the terms it began with, or by
-        those given. Client and ledger are told the same: for one usage it is worked out once.
+        those given. Client and ledger are told the same: for one usage it is worked out once, and by one instant.
 
         Raises:
             Unpriced: the price has no rate for something that was used.
 
         """
         terms = terms or self.terms
-        if self.charged is None or self.charged[0] is not usage or self.charged[1] is not terms:
-            self.charged = (usage, terms, self._charge(usage, terms))
-        return self.charged[2]
+        before = self.charged if self.charged is not None and self.charged[0] is usage else None
+        if before is not None and before[1] is terms:
+            return before[2]
+        at = self.now() if before is None else before[3]
+        charge = self._charge(usage, terms, at)
+        self.charged = (usage, terms, charge, at)
+        return charge
 
-    def _charge(self, usage: Usage, terms: Terms) -> Charge:
+    def _charge(self, usage: Usage, terms: Terms, at: int) -> Charge:
         reader, share, terms = self.reader, self.share, self._as_done(usage, terms)
-        told = (usage, self.now(), reader.service_tier if reader else None)
+        told = (usage, at, reader.service_tier if reader else None)
         if (own := self.vendor_cost) is not None:
             self.give_back()
             return terms.at_vendor_cost(own, *told)

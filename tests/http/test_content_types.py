@@ -39,6 +39,7 @@ async def ask(running, vendor, tmp_path):
         on = client[http]
         asked = {"model": "small", "messages": SAY, "max_tokens": 50, **body}
         async with on.post(path, json=asked) as reply:
+            make.cost = reply.headers.get("x-farebox-cost")
             return reply.status, reply.headers["content-type"], await reply.read(), (await on.rows())[-1]
 
     return make
@@ -75,6 +76,7 @@ async def test_a_plain_answer_to_a_stream_is_played_whatever_its_type_says(ask, 
     assert (status, told) == (200, "text/event-stream")
     assert b"Hello" in body
     assert b"data: [DONE]" in body
+    assert ask.cost == "0.00002"  # known before the head goes out
     assert (row["outcome"], row["basis"], row["cost"]) == ("ok", "reported", 20_000)
 
 

@@ -254,6 +254,24 @@ async def test_an_attempt_whose_price_has_ended_meanwhile_is_not_made(tmp_path):
     assert [attempt.model for attempt in talk.ledger.opened] == ["small"] and len(talk.upstream.calls) == 1
 
 
+async def test_a_client_is_told_what_is_written_down_where_hours_and_budgets_change_in_between(tmp_path):
+    """The price is judged by when the answer is complete; the row is made a moment later, of other budgets."""
+    rates = [{"when": {"hours": "09:00-12:00"}, "input": 40, "output": 40}, {"input": 20, "output": 20}]
+    price = [{"currency": "USD", "rates": rates, "evaluated": "completion"}]
+    talk = Conversation(snapshot_of(tmp_path, models={"large": {"price": price}}), answer(1000, 1000))
+    talk.clock.at = at("2026-11-24T11:59:59", UTC)
+
+    class Slow(KeptReply):
+        async def send(self, status, body, headers):
+            talk.clock.push(2)
+            talk.settlement.budgets = {}
+            await super().send(status, body, headers)
+
+    reply = await talk.ask(Slow(), model="large")
+    assert reply.headers["x-farebox-cost"] == "0.08"
+    assert talk.rows == [("large", "ok", "reported", 80_000_000)]
+
+
 @pytest.mark.parametrize("capped", [False, True], ids=["smaller", "refused"])
 async def test_an_attempt_whose_price_has_risen_meanwhile_keeps_to_max_cost(tmp_path, capped):
     gate, day, most = asyncio.Event(), "2026-11-25", "0.001"
