@@ -174,14 +174,15 @@ def within(plan: Plan, most: int | None, rate: Rate) -> tuple[Plan, str]:
     """The plan, made smaller if need be, so that it cannot cost more than `most` nano-units of the reporting currency; or why
     it cannot be.
     """
-    if most is None or (bound := nano_from_pico(plan.bound_pico, rate)) <= most:
+    if most is None or nano_from_pico(plan.bound_pico, rate) <= most:
         return plan, ""
+    bound = show(nano_from_pico(plan.bound_pico, rate))
     if plan.capped_by != "client" and plan.per_output_pico:
         pico = most * 1000 * rate.denominator // rate.numerator
         cap = (pico - plan.input_pico) // (plan.per_output_pico * plan.choices)
         if cap >= 1:
             return shrunk(plan, cap, "max_cost"), ""
-    return plan, f"could cost up to {show(bound)}, above max_cost {show(most)}"
+    return plan, f"could cost up to {bound}, above max_cost {show(most)}"
 
 
 def shrunk(plan: Plan, cap: int, who: str) -> Plan:
