@@ -26,9 +26,10 @@ from router.core.health import OF_THE_KEY
 from router.core.plan import Plan
 from router.gate import Admission
 from router.hedge import Lane
-from router.relay import ClientLeft, Reply, one_line, relay
+from router.relay import ClientLeft, Reply, relay
 from router.services import Services
 from router.tally import Tally, Ticket
+from router.told import one_line
 from router.turns import Turn
 
 MOST_WHY = 200  # characters of one failure in a reason: it may be what the vendor says

@@ -21,10 +21,11 @@ from router.core.entry import Attempt, Entry, Outcome
 from router.core.errors import Overloaded
 from router.core.usage import Usage
 from router.flight import Flight, Place
-from router.relay import ClientLeft, Reply, one_line
+from router.relay import ClientLeft, Reply
 from router.settlement import Settlement
 from router.stores.ports import Answers, StoreDown
 from router.tally import OPERATIONS, Ticket
+from router.told import one_line
 
 log = logging.getLogger("farebox.cache")
 

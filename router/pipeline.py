@@ -20,10 +20,11 @@ from router.core.plan import Market
 from router.core.policy import Decision, decide, need_of
 from router.core.value import value
 from router.dialects import cannot, read
-from router.relay import Reply, one_line
+from router.relay import Reply
 from router.services import Services
 from router.snapshot import Snapshot
 from router.tally import Ticket
+from router.told import one_line
 from router.turns import tokens_of
 
 

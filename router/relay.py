@@ -7,26 +7,35 @@ it there is no status any more, and an error is an event of the stream.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from router.clock import Clock
+from router.core import jsonio
 from router.core.catalog import ChatRequest
-from router.core.charge import Charge
 from router.core.errors import RouterError, UpstreamFailed
-from router.core.failure import HIDDEN, NOT_BEGUN, AttemptFailed, Failure, Fault
+from router.core.failure import NOT_BEGUN, AttemptFailed, Failure, Fault
 from router.core.health import Health
-from router.core.money import show
-from router.core.prices import Unpriced
-from router.core.usage import Usage
-from router.dialects import DIALECTS, PlainReader, StreamReader, plain_reader, request, stream_reader, wire_of
+from router.core.secrets import hide, hide_in_events, secrets_of
+from router.dialects import (
+    DIALECTS,
+    Dialect,
+    PlainReader,
+    StreamReader,
+    plain_reader,
+    request,
+    stream_reader,
+    thinking,
+    wire_of,
+)
 from router.dialects.allowances import read_allowances
 from router.dialects.grant import Grant
-from router.dialects.turn import Gathered, Played, Turn, Turned
+from router.dialects.turn import Gathered, Played
 from router.grants import Grants, Token
 from router.tally import Tally
-from router.upstream import MAX_REPLY, Exchange, Upstream, UpstreamCall
+from router.told import bill, cost_header, farebox_headers, passed
+from router.upstream import MAX_REPLY, Exchange, Peeked, Upstream, UpstreamCall
 
 # What a stream says before the first word is kept back: a role, a message's head, a ping, some hundred bytes. What is
 # larger is an answer of a kind that has no text; balancers between a client and us cut what is silent for 30 or 60 s.
@@ -34,10 +43,7 @@ OPENING = 8192
 OPENING_S = 15.0
 KEEP_ALIVE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\r)|(?<=\r\n\r\n))(?::[^\r\n]*(?:\r\n?|\n))+(?:\r\n?|\n)")
 """Events of comments alone. Of what is kept back nobody has waited for them."""
-PASSED_HEADERS = ("x-request-id", "request-id", "openai-processing-ms", "openai-version")
-MOST_REASON = 1000  # characters of a header: clients and proxies take some 8 kB of them all
-_PASSED_WITH_TYPE = ("content-type", *PASSED_HEADERS)
-_REWRITTEN = (Turn, Turned)
+EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(?:data|event|id|retry)\s*:|:)")  # how a stream of events begins
 
 
 class ClientLeft(Exception):
@@ -90,14 +96,15 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
     model, clock = tally.plan.model, reach.clock
     # There from the start: whoever has to read on when the client is gone reads into it.
     make = stream_reader if chat.stream else plain_reader
-    told = (chat, model, tally.plan.tokens.tokens, clock.now() // 1_000_000, _bill(tally))
+    told = (chat, model, tally.plan.tokens.tokens, clock.now() // 1_000_000, bill(tally))
     reader = tally.reader = make(*told)
     tally.sent_s = clock.seconds()  # also where it comes to no call
-    token = None
+    token, secrets = None, secrets_of(key)
     try:
-        grant = wire_of(model, chat.endpoint)[0].grant
-        if grant is not None and key:
-            token = await _token(grant, tally, reach.grants, key)
+        dialect, _ = wire_of(model, chat.endpoint)
+        if dialect.grant is not None and key:
+            token = await _token(dialect.grant, tally, reach.grants, key)
+            secrets = secrets_of(key, token.text)
         call = _call(chat, tally, token.text if token else key, clock.now() // 1_000_000)
         if token is None:  # the exchange is the vendor's time, not ours
             tally.sent_s = clock.seconds()
@@ -107,24 +114,30 @@ async def _once(chat: ChatRequest, tally: Tally, reply: Reply, reach: Reach, key
         if (left := read_allowances(exchange.headers, clock.now())) is not None:
             reach.health.seats.told(model, key, left, tally.sent_s, clock.seconds())
         if not 200 <= exchange.status < 300:
-            dialect, _ = wire_of(model, chat.endpoint)
             quirks = model.access.vendor.quirks
             tally.failure = dialect.error(exchange.status, await exchange.read(), exchange.headers, quirks)
-        elif chat.stream and _is_stream(exchange):
-            await _stream(tally, cast("StreamReader", reader), reply, exchange, clock, key)
+            return token
+        streamed = (chat.stream or isinstance(reader, Gathered)) and await _is_stream(tally, exchange, dialect)
+        exchange = tally.exchange or exchange
+        if chat.stream and streamed:
+            await _stream(tally, cast("StreamReader", reader), reply, exchange, clock, secrets)
         else:  # also where a stream was asked for and a plain answer came
             plain = tally.reader = plain_reader(*told) if chat.stream else cast("PlainReader", reader)
-            await _plain(tally, plain, reply, exchange, clock)
+            await _plain(tally, plain, reply, exchange, clock, streamed=streamed)
     except AttemptFailed as error:
-        tally.failure = error.failure.without(key)
+        tally.failure = _discreet(error.failure, secrets)
         if tally.answered:
             await _tell(cast("StreamReader", reader), reply, tally.failure)
     except ClientLeft:
         tally.left = True
     finally:
         tally.ended_s = clock.seconds()
-        tally.failure = tally.failure and tally.failure.without(key)
+        tally.failure = tally.failure and _discreet(tally.failure, secrets)
     return token
+
+
+def _discreet(failure: Failure, secrets: Sequence[str]) -> Failure:
+    return failure.told(lambda text: hide(text, secrets))
 
 
 async def _token(grant: Grant, tally: Tally, grants: Grants, key: str) -> Token:
@@ -136,8 +149,18 @@ async def _token(grant: Grant, tally: Tally, grants: Grants, key: str) -> Token:
         raise
 
 
-def _is_stream(exchange: Exchange) -> bool:
-    kind = exchange.headers.get("content-type", "text/event-stream")
+async def _is_stream(tally: Tally, exchange: Exchange, dialect: Dialect) -> bool:
+    """Whether a stream comes: by its type, or else by how it begins, as what stands in between may say anything of it."""
+    if _says_stream(exchange.headers):
+        return True
+    if dialect.lines:  # each is JSON, as a plain answer is
+        return "json" not in exchange.headers.get("content-type", "").lower()
+    tally.exchange = peeked = Peeked(exchange)  # before it is waited for: whoever reads on finds all of it there
+    return EVENTS.match(await peeked.peek()) is not None
+
+
+def _says_stream(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "").lower()
     return "event-stream" in kind or "ndjson" in kind
 
 
@@ -146,6 +169,8 @@ def _call(chat: ChatRequest, tally: Tally, key: str, now: int) -> UpstreamCall:
     plan = tally.plan
     access = plan.model.access
     sent = request(chat, plan.model, plan.output_cap, key, must=_must_cap(chat, tally), now=now)
+    if plan.price.by_thinking:
+        tally.asked_to_think = thinking.asks(jsonio.loads(sent.body))
     headers = {"Content-Type": "application/json", **dict(access.headers), **sent.headers}
     dialect, _ = wire_of(plan.model, chat.endpoint)
     return UpstreamCall(sent.url, headers, sent.body, access.timeouts, dialect.last)
@@ -161,36 +186,9 @@ def _must_cap(chat: ChatRequest, tally: Tally) -> bool:
     return who != "default" or bool(tally.attempt.holds)
 
 
-def farebox_headers(tally: Tally) -> dict[str, str]:
-    """What every answer says about itself."""
-    attempt = tally.attempt
-    return {
-        "server": "farebox",
-        "x-farebox-request-id": attempt.request_id,
-        "x-farebox-model": one_line(attempt.model),
-        "x-farebox-vendor": one_line(attempt.vendor),
-        "x-farebox-tier": attempt.tier,
-        "x-farebox-reason": one_line(attempt.reason),
-    }
-
-
-def one_line(text: str, most: int = MOST_REASON) -> str:
-    """A text of any script that fits a header and a column, whatever is in it; servers send it as UTF-8."""
-    if text.isascii() and text.isprintable() and len(text) <= most:
-        return text
-    told = "".join([char if char.isprintable() else " " for char in text[: most + 1]])
-    shown = " ".join(told.split())
-    return shown if len(text) <= most else f"{shown[: most - 1]}…"
-
-
-def _passed(exchange: Exchange, reader: StreamReader | PlainReader) -> dict[str, str]:
-    """Of the vendor's headers what is the client's too: its type only where the bytes are."""
-    names = PASSED_HEADERS if isinstance(reader, _REWRITTEN) else _PASSED_WITH_TYPE
-    return {name: one_line(value) for name in names if (value := exchange.headers.get(name))}
-
-
-async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exchange, clock: Clock) -> None:
-    streamed = isinstance(reader, Gathered) and _is_stream(exchange)
+async def _plain(
+    tally: Tally, reader: PlainReader, reply: Reply, exchange: Exchange, clock: Clock, *, streamed: bool
+) -> None:
     raw = await _gathered(tally, cast("Gathered", reader), exchange) if streamed else await exchange.read()
     tally.first_byte_s = clock.seconds()
     tally.complete = not tally.capped
@@ -201,9 +199,8 @@ async def _plain(tally: Tally, reader: PlainReader, reply: Reply, exchange: Exch
         await _begin(tally, reader, reply, exchange, clock)
         await reply.write(reader.shown(raw))
         return
-    headers = {"content-type": "application/json", **_passed(exchange, reader), **farebox_headers(tally)}
-    if reader.usage is not None and (charge := _charge(tally, reader.usage)) is not None:
-        headers["x-farebox-cost"] = show(charge.cost)
+    headers = {"content-type": "application/json", **passed(exchange, reader), **farebox_headers(tally)}
+    headers |= cost_header(tally)
     await reply.send(exchange.status, reader.shown(raw), headers)
     tally.answered = True
 
@@ -241,7 +238,9 @@ def _most(tally: Tally) -> int | None:
     return most - 1 if capless else most  # a vendor that was told has ended by then; one that was not goes on
 
 
-async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock, key: str) -> None:
+async def _stream(
+    tally: Tally, reader: StreamReader, reply: Reply, exchange: Exchange, clock: Clock, secrets: Sequence[str]
+) -> None:
     tally.streaming = True
     most = _most(tally)
     held, progress = b"", _Progress(reader, tally.plan.model.access.timeouts.idle, clock)
@@ -261,9 +260,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
             await _begin(tally, reader, reply, exchange, clock)
             out, held = held, b""
         if out:
-            if key and reader.failure is not None:
-                out = out.replace(key.encode(), HIDDEN.encode())
-            await reply.write(out)
+            await reply.write(out if reader.failure is None else hide_in_events(out, secrets))
         if most is not None and not reader.done and _written(reader) > most:
             tally.capped = True
             exchange.close()  # the vendor does not keep to the cap that was held for: more would not be paid for
@@ -278,7 +275,7 @@ async def _stream(tally: Tally, reader: StreamReader, reply: Reply, exchange: Ex
         await _begin(tally, reader, reply, exchange, clock)  # an answer without a word
         rest = held + rest
     if rest:
-        await reply.write(rest)
+        await reply.write(rest if reader.failure is None else hide_in_events(rest, secrets))
     if not tally.complete and reader.failure is None:
         raise AttemptFailed(Failure(Fault.RESET, "the stream ended in the middle"))
     tally.failure = reader.failure  # if there is one, the stream itself has told it
@@ -312,15 +309,18 @@ def _says_nothing(reader: StreamReader, held: bytes, passed_s: float) -> bool:
     """Whether a stream may still be taken back: nothing of the answer is in it, and its client has not waited long."""
     if reader.done or len(held) > OPENING or passed_s > OPENING_S:
         return False
-    counted = reader.usage is not None and reader.usage_final  # with each chunk, and the text is forgotten for it
-    return not counted and not reader.text()
+    return not reader.text()
 
 
 async def _begin(tally: Tally, reader: StreamReader | Played, reply: Reply, exchange: Exchange, clock: Clock) -> None:
     """The head of the stream goes out: from here on nobody else can be tried."""
     tally.first_byte_s = clock.seconds()  # that of the answer's first word
-    head = {"content-type": "text/event-stream", **_passed(exchange, reader)}
-    await reply.begin({**head, **farebox_headers(tally)})
+    head = {**passed(exchange, reader), **farebox_headers(tally)}
+    if not _says_stream(head):
+        head["content-type"] = "text/event-stream"
+    if isinstance(reader, Played):  # all of it is there already
+        head |= cost_header(tally)
+    await reply.begin(head)
     tally.answered = True
 
 
@@ -328,29 +328,6 @@ def _written(reader: StreamReader | Gathered) -> int:
     """At least so many tokens the vendor has written by now."""
     told = reader.usage.output_total if reader.usage is not None else 0
     return told if told and reader.usage_final else max(told, reader.written)
-
-
-def _bill(tally: Tally) -> Callable[[Usage], bytes]:
-    def members(usage: Usage) -> bytes:
-        charge = _charge(tally, usage)
-        return b"" if charge is None else _members(charge, tally.attempt.currency)
-
-    return members
-
-
-def _charge(tally: Tally, usage: Usage) -> Charge | None:
-    """What the client is told; nothing where the settlement will have to estimate."""
-    if not usage.input_total and tally.vendor_cost is None:
-        return None
-    try:
-        return tally.charge(usage)
-    except Unpriced:
-        return None
-
-
-def _members(charge: Charge, currency: str) -> bytes:
-    """What a shown usage has besides the vendor's fields; amounts are exact decimals, not binary floats."""
-    return (f'"cost":{show(charge.cost)},"cost_currency":"{currency}","flagship_cost":{show(charge.flagship)}').encode()
 
 
 async def _tell(reader: StreamReader, reply: Reply, failure: Failure) -> None:

@@ -25,7 +25,7 @@ from router.core.calibration import Calibrator
 from router.core.catalog import Caller
 from router.core.charge import Fit, Terms, fit, over_budget
 from router.core.entry import Attempt, Basis, Entry, Outcome
-from router.core.errors import NotAllowed, Overloaded, RateLimited
+from router.core.errors import NotAllowed, OverBudget, Overloaded, RateLimited
 from router.core.failure import UNBILLED, AttemptFailed, Failure, Fault
 from router.core.limits import Budget, BudgetState
 from router.core.plan import Plan, renewed
@@ -115,8 +115,7 @@ class Settlement:
             plan, states, free = await self._affordable(ticket, plans, deadline)
             now = self.clock.now()
             if not plan.holds_at(now):
-                if not (plans := renewed(plans, now)):
-                    raise NotAllowed(f"unpriced: the price of {plan.model.name} ended while the request was served")
+                plans = _renewed(ticket, plans, now)
                 continue
             if not claim(plan):
                 plans = [other for other in plans if other.model is not plan.model]
@@ -275,7 +274,7 @@ class Settlement:
     def _told(self, tally: Tally) -> tuple[Usage, Basis] | None:
         """What the attempt consumed, and who says so; None where it has to be estimated."""
         reader = tally.reader
-        if tally.usage is not None and reader is not None and reader.usage_final and _is_whole(tally, tally.usage):
+        if tally.usage is not None and tally.is_whole(tally.usage):
             return tally.usage, "reported"
         failure = _failure(tally)
         refused = failure is not None and failure.fault in UNBILLED and not tally.answered
@@ -373,12 +372,14 @@ class Reservation:
             self._settlement._leave(self._tally)  # noqa: SLF001 (two halves of one thing)
 
 
-def _is_whole(tally: Tally, usage: Usage) -> bool:
-    """Whether a usage tells of the prompt and, if there is any, of the output: what is missing is estimated, not free."""
-    if tally.vendor_cost is not None:
-        return True
-    silent = tally.plan.output_cap and usage.output_text is None and not usage.output_total
-    return usage.input_total > 0 and not (silent and tally.reader and tally.reader.text())
+def _renewed(ticket: Ticket, plans: Sequence[Plan], now: int) -> Sequence[Plan]:
+    """The plans at the prices of now. Raises `NotAllowed` or `OverBudget`: there is none any more."""
+    left, dear = renewed(plans, now, ticket.rates, ticket.chat.wishes.max_cost)
+    if not left and dear:
+        raise OverBudget(dear)
+    if not left:
+        raise NotAllowed(f"unpriced: the price of {plans[0].model.name} ended while the request was served")
+    return left
 
 
 def _failure(tally: Tally) -> Failure | None:

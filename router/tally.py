@@ -58,7 +58,8 @@ class Tally:
     capped: bool = False  # we ended the stream at its cap
     final: bool = True  # no other attempt of this request follows
     streaming: bool = False
-    charged: tuple[Usage, Terms, Charge] | None = None  # what the client was told, so that it is worked out once
+    asked_to_think: bool | None = None  # by the body that was sent; None: as the request was read
+    charged: tuple[Usage, Terms, Charge, int] | None = None  # what the client was told, and when: it is worked out once
     sent_s: float = 0.0
     first_byte_s: float | None = None
     ended_s: float | None = None
@@ -67,6 +68,18 @@ class Tally:
     @property
     def usage(self) -> Usage | None:
         return self.reader.usage if self.reader else None
+
+    def is_whole(self, usage: Usage) -> bool:
+        """Whether a usage can be believed and tells of the prompt and, if there is any, of the output: what is missing is
+        estimated, not free. The client is told no other.
+        """
+        reader = self.reader
+        if reader is None or not reader.usage_final:
+            return False
+        if self.vendor_cost is not None:
+            return True
+        silent = usage.output_text is None or not usage.output_total
+        return usage.input_total > 0 and not (self.plan.output_cap and silent and reader.text())
 
     @property
     def begun(self) -> bool:
@@ -90,20 +103,24 @@ class Tally:
 
     def charge(self, usage: Usage, terms: Terms | None = None) -> Charge:
         """What the attempt costs: the vendor's own charge where it reports one, else by the terms it began with, or by
-        those given. Client and ledger are told the same: for one usage it is worked out once.
+        those given. Client and ledger are told the same: for one usage it is worked out once, and by one instant.
 
         Raises:
             Unpriced: the price has no rate for something that was used.
 
         """
         terms = terms or self.terms
-        if self.charged is None or self.charged[0] is not usage or self.charged[1] is not terms:
-            self.charged = (usage, terms, self._charge(usage, terms))
-        return self.charged[2]
+        before = self.charged if self.charged is not None and self.charged[0] is usage else None
+        if before is not None and before[1] is terms:
+            return before[2]
+        at = self.now() if before is None else before[3]
+        charge = self._charge(usage, terms, at)
+        self.charged = (usage, terms, charge, at)
+        return charge
 
-    def _charge(self, usage: Usage, terms: Terms) -> Charge:
-        reader, share = self.reader, self.share
-        told = (usage, self.now(), reader.service_tier if reader else None)
+    def _charge(self, usage: Usage, terms: Terms, at: int) -> Charge:
+        reader, share, terms = self.reader, self.share, self._as_done(usage, terms)
+        told = (usage, at, reader.service_tier if reader else None)
         if (own := self.vendor_cost) is not None:
             self.give_back()
             return terms.at_vendor_cost(own, *told)
@@ -118,6 +135,20 @@ class Tally:
             self.give_back()
             raise
 
+    def _as_done(self, usage: Usage, terms: Terms) -> Terms:
+        """The terms by whether the model has thought, where a price depends on it: as the vendor tells, in its counts or in
+        what it wrote, or else as it was asked to.
+        """
+        plan, prices = terms.plan, (terms.plan.price, terms.flagship, terms.fixed)
+        if not any(price is not None and price.by_thinking for price in prices):
+            return terms
+        thought = plan.facts.thinking if self.asked_to_think is None else self.asked_to_think
+        if usage.output_reasoning or (self.reader is not None and self.reader.thought):
+            thought = True
+        elif usage.output_reasoning is not None:
+            thought = False
+        return terms if thought is plan.facts.thinking else terms.with_thinking(thinking=thought)
+
     def served(self, usage: Usage) -> str:
         """The model that the answer names, if the price books sell it at another price than the one that was asked for."""
         reader, model = self.reader, self.plan.model
@@ -127,7 +158,8 @@ class Tally:
             price = other.at(self.attempt.at)
         except Unpriced:
             return ""
-        return reader.model if self.terms.costs_otherwise(price, usage, self.now(), reader.service_tier) else ""
+        terms = self._as_done(usage, self.terms)
+        return reader.model if terms.costs_otherwise(price, usage, self.now(), reader.service_tier) else ""
 
     @property
     def free_charges(self) -> Charges:

@@ -23,6 +23,8 @@ from router.core.value import value
 
 LARGE = 2**20  # aiohttp wants a file for bodies from here on, and writes it in pieces
 MAX_REPLY = MAX_PLAIN  # bytes of one plain reply
+PEEKED = 6  # bytes by which a stream of events is told from a plain reply
+BLANKS = 64  # bytes of blanks before it, behind which nobody looks
 
 
 @value(repr=False)  # as of `Sent`: its address and headers hold credentials
@@ -75,6 +77,40 @@ async def read_whole(exchange: Exchange, idle_s: float) -> bytes:
             raise AttemptFailed(Failure(Fault.TIMEOUT, f"nothing but keep-alives within {idle_s:g} s"))
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class Peeked:
+    """An exchange whose beginning has been looked at: it is read as if nobody had."""
+
+    __slots__ = ("_exchange", "_seen", "headers", "status")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._seen = b""
+        self.status = exchange.status
+        self.headers = exchange.headers
+
+    async def peek(self) -> bytes:
+        """The beginning of the body: enough to tell what it is, unless there is no more or it begins with many blanks."""
+        while len(self._seen.lstrip()) < PEEKED and len(self._seen) < BLANKS and (more := await self._exchange.chunk()):
+            self._seen += more
+        return self._seen
+
+    async def response(self) -> None:
+        await self._exchange.response()
+
+    async def read(self) -> bytes:
+        seen, self._seen = self._seen, b""
+        return seen + await self._exchange.read()
+
+    async def chunk(self) -> bytes:
+        if self._seen:
+            seen, self._seen = self._seen, b""
+            return seen
+        return await self._exchange.chunk()
+
+    def close(self) -> None:
+        self._exchange.close()
 
 
 class Upstream(Protocol):

@@ -64,11 +64,12 @@ LAYERS = {
     "tally": (CORE | {"quotas", "upstream"}, set()),
     "settlement": (CORE | {"clock", "habits", "quotas", "stores", "tally", "tokenizer"}, set()),
     "grants": (PURE | {"clock", "upstream"}, set()),
-    "relay": (PURE | {"clock", "grants", "tally", "upstream"}, set()),
+    "told": (PURE | {"tally", "upstream"}, set()),
+    "relay": (PURE | {"clock", "grants", "tally", "told", "upstream"}, set()),
     "hedge": (PURE | {"clock", "relay", "tally"}, set()),
     "flight": (CORE | {"relay", "tally"}, set()),
     "warm": (CORE | {"clock"}, set()),
-    "cache": (CORE | {"clock", "flight", "relay", "settlement", "stores", "tally"}, set()),
+    "cache": (CORE | {"clock", "flight", "relay", "settlement", "stores", "tally", "told"}, set()),
     "checker": (CORE | {"upstream"}, set()),
     "cascade": (PURE | {"checker", "habits", "upstream"}, set()),
     "shadow": (PURE | {"clock", "relay", "settlement", "tally", "turns"}, set()),
@@ -96,8 +97,11 @@ LAYERS = {
         | {"labels", "promises", "cache", "upstream", "warm"},
         set(),
     ),
-    "attempts": (CORE | {"cascade", "clock", "gate", "hedge", "relay", "services", "tally", "turns"}, set()),
-    "pipeline": (PURE | {"attempts", "cascade", "clock", "relay", "services", "snapshot", "tally", "turns"}, set()),
+    "attempts": (CORE | {"cascade", "clock", "gate", "hedge", "relay", "services", "tally", "told", "turns"}, set()),
+    "pipeline": (
+        PURE | {"attempts", "cascade", "clock", "relay", "services", "snapshot", "tally", "told", "turns"},
+        set(),
+    ),
 }
 ANYTHING = {
     "app", "server", "listening", "handover", "front", "inside", "api", "auth", "admin", "cli", "mock", "openapi", "workers", "__main__", "",

@@ -67,6 +67,10 @@ class Terms:
         others = self._at_others(usage, began, ended, free=True)
         return replace(self._in_all(pico, others), free_tokens=free_tokens)
 
+    def with_thinking(self, *, thinking: bool) -> "Terms":
+        """The same for a model that has thought, or has not."""
+        return replace(self, plan=replace(self.plan, facts=replace(self.plan.facts, thinking=thinking)))
+
     def nothing(
         self, usage: Usage, ended_at: int | None = None, service_tier: str | None = None, free_tokens: int = 0
     ) -> Charge:

@@ -1,5 +1,6 @@
 """How an attempt failed, in one vocabulary for every vendor, and what that means for the next attempt."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -28,7 +29,6 @@ CALLERS_FAULT = frozenset({Fault.BAD_REQUEST, Fault.CONTEXT_TOO_LONG, Fault.CONT
 UNBILLED = frozenset(Fault) - {Fault.TIMEOUT, Fault.RESET, Fault.GARBAGE}
 
 
-HIDDEN = "[credential]"
 NOT_BEGUN = "the stream ended before it began"
 
 
@@ -45,15 +45,13 @@ class Failure:
     """Whether it is only that this model cannot do what was asked, and another may."""
     param: str | None = None  # the field of the request that the vendor names
 
-    def without(self, secret: str) -> "Failure":
-        """The same without a secret: some vendors repeat the credential that they do not accept."""
-        if not secret or not any(secret in (told or "") for told in (self.message, self.code, self.param)):
-            return self
+    def told(self, hide: Callable[[str], str]) -> "Failure":
+        """The same with its words as `hide` makes them: some vendors repeat the credential that they do not accept."""
         return replace(
             self,
-            message=self.message.replace(secret, HIDDEN),
-            code=self.code and self.code.replace(secret, HIDDEN),
-            param=self.param and self.param.replace(secret, HIDDEN),
+            message=hide(self.message),
+            code=self.code and hide(self.code),
+            param=self.param and hide(self.param),
         )
 
     @property

@@ -128,10 +128,7 @@ def plan_of(chat: ChatRequest, route: Route, model: Model, measure: Measure, mar
         model, price, facts, tokens, cap, chat.choices, capped_by, input_pico, per_output, expected_nano, expected,
         likely, cached, warm_nano,
     )  # fmt: skip
-    most = chat.wishes.max_cost
-    if most is not None and nano_from_pico(plan.bound_pico, rate) > most:
-        return _within(plan, most, rate)
-    return plan, ""
+    return within(plan, chat.wishes.max_cost, rate)
 
 
 def cold(plan: Plan) -> int:
@@ -173,8 +170,12 @@ def _cap(chat: ChatRequest, route: Route, model: Model, tokens: Estimate) -> tup
     return (DEFAULT_OUTPUT_CAP, "default") if least is None else (least, who)
 
 
-def _within(plan: Plan, most: int, rate: Rate) -> tuple[Plan | None, str]:
-    """The plan made smaller so that it cannot cost more than `most` nano-units of the reporting currency."""
+def within(plan: Plan, most: int | None, rate: Rate) -> tuple[Plan, str]:
+    """The plan, made smaller if need be, so that it cannot cost more than `most` nano-units of the reporting currency; or why
+    it cannot be.
+    """
+    if most is None or nano_from_pico(plan.bound_pico, rate) <= most:
+        return plan, ""
     bound = show(nano_from_pico(plan.bound_pico, rate))
     if plan.capped_by != "client" and plan.per_output_pico:
         pico = most * 1000 * rate.denominator // rate.numerator
@@ -189,9 +190,13 @@ def shrunk(plan: Plan, cap: int, who: str) -> Plan:
     return replace(plan, output_cap=cap, capped_by=who, expected_output=min(plan.expected_output, cap))
 
 
-def renewed(plans: Sequence[Plan], at: int) -> tuple[Plan, ...]:
-    """The same attempts at the prices of a later instant, and without those that have none then."""
-    out = []
+def renewed(
+    plans: Sequence[Plan], at: int, rates: Mapping[str, Rate], max_cost: int | None
+) -> tuple[tuple[Plan, ...], str]:
+    """The same attempts at the prices of a later instant, without those that have none then or could cost more than they
+    may; and why the last one could.
+    """
+    out, why = [], ""
     for plan in plans:
         facts, tokens = replace(plan.facts, at=at), plan.tokens
         try:
@@ -200,5 +205,10 @@ def renewed(plans: Sequence[Plan], at: int) -> tuple[Plan, ...]:
         except Unpriced:
             continue
         if price.currency == plan.price.currency:  # whose exchange rate is known
-            out.append(replace(plan, price=price, facts=facts, input_pico=most[0], per_output_pico=most[1]))
-    return tuple(out)
+            own = replace(plan, price=price, facts=facts, input_pico=most[0], per_output_pico=most[1])
+            own, dear = within(own, max_cost, rates[price.currency])
+            if dear:
+                why = f"{plan.model.name}: {dear}"
+            else:
+                out.append(own)
+    return tuple(out), why

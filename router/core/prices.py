@@ -78,12 +78,15 @@ class Price:
     checked: int | None = None
     """When it was last compared with its source (microseconds since 1970); None: nobody says, as of a contract."""
     flat: Rates | None = field(init=False, repr=False, compare=False)  # the only ordinary rates, if without condition
+    by_thinking: bool = field(init=False, repr=False, compare=False)
+    """Whether it matters if the model thinks."""
     _tiers: frozenset[str | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordinary = self.ordinary
         only = ordinary[0] if len(ordinary) == 1 and ordinary[0].when is ALWAYS else None
         object.__setattr__(self, "flat", only)
+        object.__setattr__(self, "by_thinking", any(rates.when.thinking is not None for rates in self.rates))
         object.__setattr__(self, "_tiers", frozenset(rates.when.service_tier for rates in self.rates))
 
     @property

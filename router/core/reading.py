@@ -33,6 +33,10 @@ class Reader(Protocol):
     def model(self) -> str:
         """The model that the vendor says it served; "" if it has not said."""
 
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts have been told so far."""
+
     def feed(self, chunk: bytes) -> bytes:
         """Take a piece; returns what the client gets."""
 

@@ -4,8 +4,8 @@ A dialect knows whether its "input" includes cached tokens and its "output" incl
 border and hands over leaves. `None` is *not reported*, which is never the same as 0.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from router.core.value import value
@@ -102,3 +102,33 @@ def minus(total: int, part: int | None, total_name: str, part_name: str) -> int:
     if rest < 0:
         raise ContradictoryUsage(f"{part_name} ({part}) is more than {total_name} ({total})")
     return rest
+
+
+Minus = Callable[[int, int | None, str, str], int]
+"""How a part is taken out of its whole: `minus`, or `apart` where that contradicts itself."""
+
+
+def apart(total: int, part: int | None, _total_name: str, _part_name: str) -> int:
+    """As `minus`; a part that is larger than its whole is taken to stand beside it, which is the most that may be billed."""
+    rest = total - (part or 0)
+    return total if rest < 0 else rest
+
+
+def heard(before: Usage | None, usage_of: Callable[[Minus], Usage | None]) -> tuple[Usage | None, bool]:
+    """(what a vendor says was used, whether it can be believed); (None, True) if it says nothing.
+
+    A report that contradicts itself is read so that it comes to most, and one that has less than an earlier report of the
+    same answer does not lower it: the vendor may bill either, so that the charge is marked as estimated.
+    """
+    sound = True
+    try:
+        usage = usage_of(minus)
+    except ContradictoryUsage:
+        usage, sound = usage_of(apart), False
+    if usage is None or before is None:
+        return usage, sound
+    if usage.input_total < before.input_total:
+        usage, sound = replace(usage, **{name: getattr(before, name) for name in INPUTS}), False
+    if usage.output_total < before.output_total:
+        usage, sound = replace(usage, **{name: getattr(before, name) for name in OUTPUTS}), False
+    return usage, sound

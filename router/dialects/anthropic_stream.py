@@ -11,9 +11,10 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError
-from router.core.usage import Usage
+from router.core.usage import Usage, count
 from router.dialects import anthropic
-from router.dialects.anthropic_usage import failure_of, service_tier, usage_of, usage_shown
+from router.dialects.anthropic_usage import FAULTS, failure_of, service_tier, usage_of, usage_shown
+from router.dialects.faults import no_answer
 from router.dialects.pieces import Bill, Finish, Listener, Piece
 from router.dialects.watch import Watch, Watching
 
@@ -66,7 +67,8 @@ class AnthropicListener(Listener):
         if kind == "content_block_start":
             return self._block(told["content_block"], told["index"])
         if kind == "message_delta":
-            self._consumed(told.get("usage"), final=True)
+            usage = told.get("usage")
+            self._consumed(usage, final=isinstance(usage, dict) and count(usage.get("output_tokens")) is not None)
             return self._stopped(told.get("delta"))
         if kind == "message_start":
             message = told.get("message")
@@ -87,7 +89,10 @@ class AnthropicListener(Listener):
         self._consumed(told.get("usage"), final=True)
         out: list[Piece] = []
         content = told.get("content")
-        for index, block in enumerate(content if isinstance(content, list) else ()):
+        if not isinstance(content, list):
+            self.failure = no_answer(told, self._quirks, "the answer has no content", FAULTS)
+            return ()
+        for index, block in enumerate(content):
             if isinstance(block, dict):
                 out += self._block(block, index)
                 if block.get("type") == "tool_use":
@@ -122,7 +127,7 @@ class AnthropicListener(Listener):
             return
         self._told.update({name: value for name, value in told.items() if value is not None})
         self.service_tier = service_tier(self._told)
-        self.consume(lambda: usage_of(self._told), final=final)
+        self.consume(lambda less: usage_of(self._told, less), final=final)
 
 
 def _text(told: Any) -> str:

@@ -3,13 +3,13 @@
 `input_tokens` is without what was read from or written to a cache; both are priced apart, and writes by their lifetime.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
-from router.core.usage import ContradictoryUsage, Usage, count, minus
+from router.core.usage import Minus, Usage, count, minus
 from router.dialects.faults import classify, read_error, wait
 
 FAULTS: Mapping[str, Fault] = {
@@ -46,7 +46,7 @@ def failure_of(told: Mapping[str, Any], status: int, headers: Mapping[str, str],
     return Failure(fault, str(message or "no message"), status, None if kind is None else str(kind), wait(headers))
 
 
-def usage_of(told: Mapping[str, Any]) -> Usage | None:
+def usage_of(told: Mapping[str, Any], less: Minus = minus) -> Usage | None:
     """A usage object as disjoint leaves; None if it holds no counts.
 
     Where there are `iterations` (compaction, fallback and adviser turns), each was billed and the top level has only the
@@ -61,30 +61,50 @@ def usage_of(told: Mapping[str, Any]) -> Usage | None:
     parts = parts or [dict(told)]
     if count(told.get("input_tokens")) is None and count(told.get("output_tokens")) is None:
         return None
-    written, written_1h = _total(parts, "cache_creation_input_tokens"), 0
-    for part in parts:
-        lifetimes = part.get("cache_creation")
-        if isinstance(lifetimes, dict):
-            written_1h += count(lifetimes.get("ephemeral_1h_input_tokens")) or 0
+    written = [_written(part, less) for part in parts]
+    written_5m, written_1h = (_sum(counts) for counts in zip(*written, strict=True))
     details, tools = told.get("output_tokens_details"), told.get("server_tool_use")
     thought = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
-    output = _total(parts, "output_tokens") or 0
-    if thought and thought > output:
-        raise ContradictoryUsage(f"thinking_tokens ({thought}) is more than output_tokens ({output})")
+    output = _total(parts, "output_tokens")
+    if output is not None:
+        output = less(output, thought, "output_tokens", "thinking_tokens")
     return Usage(
         input_fresh=_total(parts, "input_tokens"),
         cache_read=_total(parts, "cache_read_input_tokens"),
-        cache_write_5m=None if written is None else minus(written, written_1h, "cache_creation_input_tokens", "1h"),
+        cache_write_5m=written_5m,
         cache_write_1h=written_1h or None,
-        output_text=output - (thought or 0),
+        output_text=output,
         output_reasoning=thought,
         searches=count(tools.get("web_search_requests")) or None if isinstance(tools, dict) else None,
     )
 
 
+def _written(told: Mapping[str, Any], less: Minus) -> tuple[int | None, int | None]:
+    """(tokens that were written to the cache for five minutes, for an hour). What no lifetime is told of was written for
+    the usual one; where both are told and the total has more, for the one that costs more.
+    """
+    total, lifetimes = count(told.get("cache_creation_input_tokens")), told.get("cache_creation")
+    if not isinstance(lifetimes, dict):
+        return total, None
+    short, long = (count(lifetimes.get(f"ephemeral_{name}_input_tokens")) for name in ("5m", "1h"))
+    if total is None:
+        return short, long
+    if short is None:
+        return less(total, long, "cache_creation_input_tokens", "ephemeral_1h_input_tokens"), long
+    if total - short - (long or 0) > 0:
+        less(short + (long or 0), total, "cache_creation", "cache_creation_input_tokens")
+        return short, total - short
+    less(total, short + (long or 0), "cache_creation_input_tokens", "cache_creation")
+    return short, long
+
+
 def _total(parts: Sequence[Mapping[str, Any]], name: str) -> int | None:
-    counts = [found for part in parts if (found := count(part.get(name))) is not None]
-    return sum(counts) if counts else None
+    return _sum(count(part.get(name)) for part in parts)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    told = [found for found in counts if found is not None]
+    return sum(told) if told else None
 
 
 def service_tier(told: Mapping[str, Any]) -> str | None:

@@ -27,6 +27,7 @@ BY_STATUS: Mapping[int, Fault] = {
 
 LONGEST_WAIT_S = 86_400.0  # a vendor that says more has not said it for this request
 
+NO_FAULTS: Mapping[str, Fault] = {}
 Phrases = tuple[tuple[str, Fault], ...]
 
 
@@ -78,6 +79,26 @@ def read_error(
         return failure
     text = raw[:300].decode("utf-8", "replace").strip() or "no message"
     return Failure(by_status(status), text, status, None, wait(headers))
+
+
+WORDS = ("message", "msg", "error_msg", "errmsg", "error_message", "detail", "error")
+CODES = ("code", "error_code", "errcode", "err_code")
+
+
+def no_answer(told: Any, quirks: Quirks, problem: str, faults: Mapping[str, Fault] = NO_FAULTS) -> Failure:
+    """What a reply under a status of success says that holds no answer: an error, where it looks like one of a form that
+    nobody has documented, so that nothing was written; else what cannot be read, which may be billed.
+    """
+    if not isinstance(told, dict):
+        return Failure(Fault.GARBAGE, problem, 200)
+    inner = next((part for name in ("error", "Error") if isinstance(part := told.get(name), dict)), told)
+    message = next((word for name in WORDS if isinstance(word := inner.get(name), str) and word), None)
+    code = next((found for name in CODES if isinstance(found := inner.get(name), str | int)), None)
+    named = "error" in (told.get("type"), told.get("object"), told.get("status"))
+    if message is None and code is None and not named and told.get("success") is not False and not told.get("errors"):
+        return Failure(Fault.GARBAGE, problem, 200)
+    fault = classify(code, inner.get("type"), message, 200, quirks, faults, ())
+    return Failure(fault, message or problem, 200, None if code is None else str(code))
 
 
 def wait(headers: Mapping[str, str]) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
+from router.dialects.faults import no_answer
 from router.dialects.gemini_usage import failure_of, service_tier, usage_of
 from router.dialects.pieces import Finish, Listener, Piece
 
@@ -74,11 +75,11 @@ class GeminiListener(Listener):
         return out
 
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
+        self._finished = True
         out = self.hear(told)
-        self.usage_final = True
         self.done = True
         if self.failure is None and not told.get("candidates"):
-            self.failure = Failure(Fault.GARBAGE, "the answer has no candidates", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no candidates")
         return out
 
     def _parts(self, candidate: Mapping[str, Any], out: list[Piece]) -> None:
@@ -125,7 +126,7 @@ class GeminiListener(Listener):
             self.failure = Failure(Fault.CONTENT_FILTERED, f"the vendor blocked the prompt: {reason}", 200, reason)
 
     def _consumed(self, told: Any) -> None:
-        self.consume(lambda: usage_of(told), final=self._finished)
+        self.consume(lambda less: usage_of(told, less), final=self._finished)
         self.service_tier = service_tier(told) or self.service_tier
 
 

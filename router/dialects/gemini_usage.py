@@ -9,7 +9,7 @@ from typing import Any
 
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
-from router.core.usage import Usage, count, minus
+from router.core.usage import Minus, Usage, count, minus
 from router.dialects.faults import LONGEST_WAIT_S, classify, read_error, wait
 
 # Reasons of an ErrorInfo (google/api/error_reason.proto) and statuses (google/rpc/code.proto). RESOURCE_EXHAUSTED is told by
@@ -88,7 +88,7 @@ def _delay(details: list[dict[str, Any]]) -> float | None:
     return None
 
 
-def usage_of(told: Any) -> Usage | None:
+def usage_of(told: Any, less: Minus = minus) -> Usage | None:
     """A usageMetadata as disjoint leaves; None if it holds no counts.
 
     What Google's own tools put before the model is billed as input. Sound and pictures are counted apart, each without
@@ -108,7 +108,7 @@ def usage_of(told: Any) -> Usage | None:
     total = count(told.get("totalTokenCount"))
     if thought is None and total is not None and total > given + answer:
         thought = total - given - answer
-    fresh = minus(given, cached, "promptTokenCount", "cachedContentTokenCount")
+    fresh = less(given, cached, "promptTokenCount", "cachedContentTokenCount")
     inputs = {kind: _fresh(told, kind) for kind in ("AUDIO", "IMAGE")}
     sound = min(inputs["AUDIO"], fresh)
     pictures = min(inputs["IMAGE"], fresh - sound)

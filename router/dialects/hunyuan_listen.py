@@ -10,8 +10,8 @@ from typing import Any
 
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
-from router.core.usage import Usage, count, minus
-from router.dialects.faults import classify, read_error, wait
+from router.core.usage import Minus, Usage, count, minus
+from router.dialects.faults import classify, no_answer, read_error, wait
 from router.dialects.pieces import Finish, Listener, Piece
 
 FAULTS: Mapping[str, Fault] = {
@@ -71,7 +71,7 @@ def failure_of(told: Mapping[str, Any], status: int, headers: Mapping[str, str],
     return Failure(fault, str(message or "no message"), status, None if code is None else str(code), wait(headers))
 
 
-def usage_of(told: Any) -> Usage | None:
+def usage_of(told: Any, less: Minus = minus) -> Usage | None:
     """A Usage as disjoint leaves; None if it holds no counts. Raises `ContradictoryUsage`."""
     if not isinstance(told, dict):
         return None
@@ -81,7 +81,7 @@ def usage_of(told: Any) -> Usage | None:
     details = told.get("PromptTokensDetails")
     cached = count(details.get("CachedTokens")) if isinstance(details, dict) else None
     return Usage(
-        input_fresh=minus(prompt, cached, "PromptTokens", "CachedTokens"), cache_read=cached, output_text=written or 0
+        input_fresh=less(prompt, cached, "PromptTokens", "CachedTokens"), cache_read=cached, output_text=written or 0
     )
 
 
@@ -102,11 +102,11 @@ class HunyuanListener(Listener):
         return self._read(told, "Delta")
 
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
+        self._finished = True
         out = self._read(told, "Message")
-        self.usage_final = True
         self.done = True
         if self.failure is None and not out:
-            self.failure = Failure(Fault.GARBAGE, "the answer has no choices", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no choices")
         return out
 
     def _read(self, told: dict[str, Any], name: str) -> list[Piece]:
@@ -120,7 +120,7 @@ class HunyuanListener(Listener):
                 self._choice(choice, name, out)
         else:
             self.failure = failure
-        self.consume(lambda: usage_of(inner.get("Usage")), final=self._finished)
+        self.consume(lambda less: usage_of(inner.get("Usage"), less), final=self._finished)
         return out
 
     def _choice(self, choice: Mapping[str, Any], name: str, out: list[Piece]) -> None:

@@ -14,7 +14,7 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import Usage, count
-from router.dialects.faults import classify, read_error, wait
+from router.dialects.faults import classify, no_answer, read_error, wait
 from router.dialects.pieces import Finish, Listener, Piece
 
 FINISHES: Mapping[str, Finish] = {"stop": "stop", "length": "length"}  # and `load`, `unload` of an empty request
@@ -82,14 +82,14 @@ class OllamaListener(Listener):
         if told.get("done") is True:
             finish = FINISHES.get(str(told.get("done_reason")), "stop")
             out.append(Piece("finish", "tool_calls" if finish == "stop" and self._calls else finish))
-            self.consume(lambda: usage_of(told))
+            self.consume(lambda _: usage_of(told))
             self.done = True
         return out
 
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
         out = self.hear(told)
         if self.failure is None and not isinstance(told.get("message"), dict):
-            self.failure = Failure(Fault.GARBAGE, "the answer has no message", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no message")
         self.done = True
         return out
 

@@ -11,6 +11,7 @@ from router.core import jsonio
 from router.core.catalog import ChatRequest, Endpoint, Model, Quirks
 from router.core.errors import InvalidRequest, RouterError
 from router.core.tokens import Prompt, chat_prompt
+from router.dialects import thinking
 from router.dialects.fields import flag, integer, parse
 from router.dialects.openai_suit import suited, unthinking
 from router.dialects.sent import Sent, credential, deployed
@@ -55,7 +56,7 @@ def read(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> ChatRequ
         output_cap=output_cap,
         cap_field=cap_field,
         needs=needs,
-        thinking=bool(body.get("enable_thinking")),
+        thinking=thinking.asks(body),
         service_tier=tier if isinstance(tier := body.get("service_tier"), str) else None,
         wishes=read_wishes(headers, body.get("farebox")),
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from router.core.catalog import Quirks
-from router.dialects.openai_errors import PLAIN, carries, choices_of, failure_of, finish_failure
+from router.dialects.faults import no_answer
+from router.dialects.openai_errors import FAULTS, PLAIN, carries, choices_of, failure_of, finish_failure
 from router.dialects.openai_usage import find, usage_of, vendor_cost_nano
 from router.dialects.pieces import Finish, Listener, Piece
 
@@ -35,6 +36,9 @@ class OpenAIListener(Listener):
 
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
         out = self._choices(told, "message")
+        if self.failure is None and not isinstance(told.get("choices"), list):
+            self.failure = no_answer(told, self._quirks, "the answer has no choices", FAULTS)
+            return ()
         self._fail_by_finish(told, carried=carries(told))
         self.done = True
         return out
@@ -109,7 +113,7 @@ class OpenAIListener(Listener):
         if found is None:
             return
         before = self.usage
-        self.consume(lambda: usage_of(found, self._quirks))
+        self.consume(lambda less: usage_of(found, self._quirks, less))
         if self.usage is not before:
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
 

@@ -6,10 +6,11 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.sse import MAX_PLAIN, bound
-from router.core.usage import ContradictoryUsage, Usage
+from router.core.usage import Usage, heard
 from router.dialects import openai_errors, openai_usage
+from router.dialects.faults import no_answer
 from router.dialects.openai_errors import PLAIN
-from router.dialects.openai_stream import name_of, texts_in, unquoted
+from router.dialects.openai_stream import has_thoughts, name_of, texts_in, unquoted
 from router.dialects.pieces import Bill
 
 
@@ -21,10 +22,9 @@ class Plain:
     """Reads a plain answer: the whole body, then its usage."""
 
     __slots__ = (
-        "_bill", "_pieces", "_quirks", "_size", "done", "failure", "id", "model", "service_tier", "told", "usage", "usage_told",
-        "vendor_cost_nano",
+        "_bill", "_pieces", "_quirks", "_size", "done", "failure", "id", "model", "service_tier", "told", "usage", "usage_final",
+        "usage_told", "vendor_cost_nano",
     )  # fmt: skip
-    usage_final = True
 
     def __init__(self, quirks: Quirks = PLAIN, bill: Bill = _no_bill) -> None:
         self._pieces: list[bytes] = []
@@ -35,6 +35,7 @@ class Plain:
         self.id = ""  # the vendor's name of the answer
         self.done = False
         self.usage: Usage | None = None
+        self.usage_final = True  # False if what is told contradicts itself
         self.usage_told: Mapping[str, object] = {}  # the same as the vendor wrote it
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.service_tier: str | None = None
@@ -68,6 +69,11 @@ class Plain:
         self.failure = openai_errors.failure_of(told, 200, {}, self._quirks)
         if self.failure is not None:
             return False
+        if not any(isinstance(told.get(name), list) for name in ("choices", "data")):
+            self.failure = no_answer(
+                told, self._quirks, "the answer has neither choices nor data", openai_errors.FAULTS
+            )
+            return False
         failure, carried = openai_errors.finish_failure(told, self._quirks), openai_errors.carries(told)
         if failure is not None and not (failure.callers and carried):
             self.failure = failure  # a part of an answer is passed on, and written down as what it is
@@ -84,12 +90,14 @@ class Plain:
         found = openai_usage.find(told, self._quirks)
         if found is None:
             return
-        try:
-            self.usage = openai_usage.usage_of(found, self._quirks)
-        except ContradictoryUsage:
-            return  # what contradicts itself is no report: the row is marked as estimated
+        self.usage, self.usage_final = heard(None, lambda less: openai_usage.usage_of(found, self._quirks, less))
         self.usage_told = found
         self.vendor_cost_nano = openai_usage.vendor_cost_nano(found, self._quirks)
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts are told."""
+        return any(map(has_thoughts, self._pieces))
 
     def text(self) -> str:
         return unquoted(texts_in(b"".join(self._pieces)))

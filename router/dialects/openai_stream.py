@@ -3,6 +3,7 @@
 Work is done per event only in blocks that need it: a block without a usage or an error goes through whole.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,14 @@ from router.core.catalog import Quirks
 from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import NOT_BEGUN, Failure, Fault
 from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
-from router.core.usage import ContradictoryUsage, Usage
+from router.core.usage import Usage, heard
 from router.dialects import openai
-from router.dialects.openai_errors import PLAIN, choices_of, failure_of, finish_failure
+from router.dialects.faults import no_answer
+from router.dialects.openai_errors import FAULTS, PLAIN, choices_of, failure_of, finish_failure
 from router.dialects.openai_usage import find, model_of, service_tier, usage_of, vendor_cost_nano, with_cost, without
 
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|arguments|text|refusal)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_THOUGHT = re.compile(rb'"reasoning(?:_content)?"\s*:\s*"(?!")|"type"\s*:\s*"thinking"')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
 # Events of a stream that carry no token: the role, the finish reason, the usage, the end, and a vendor's own.
 FREE_EVENTS = 16
@@ -36,10 +39,10 @@ class Tap:
     """
 
     __slots__ = (
-        "_bill", "_finished", "_hide", "_kept", "_quirks", "_size", "_splitter", "_text", "_watch",
+        "_bill", "_counted", "_finished", "_hide", "_kept", "_late", "_odd", "_quirks", "_size", "_sound", "_splitter", "_text", "_thought",
+        "_watch",
         "done", "events", "failure", "id", "model", "service_tier", "usage", "vendor_cost_nano",
     )  # fmt: skip
-    usage_final = True
 
     def __init__(self, *, hide_usage: bool, bill: Callable[[Usage], bytes], quirks: Quirks = PLAIN) -> None:
         self._splitter = Splitter()
@@ -51,6 +54,11 @@ class Tap:
         self._size = 0
         self._text = bytearray()
         self._finished = False  # a finish reason was in what has been kept no longer
+        self._counted = 0  # of what is kept, the events up to the newest usage
+        self._thought = False  # thoughts were in what has been kept no longer
+        self._late = False  # something was written after it
+        self._odd: bytes | None = b""  # the events as long as none is of an answer
+        self._sound = True  # the newest usage does not contradict itself or an earlier one
         self.usage: Usage | None = None  # the last that had counts: they grow where each chunk has some
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.id = ""  # the vendor's name of the answer
@@ -75,13 +83,27 @@ class Tap:
         self.events += block.startswith(b"data:") + block.count(b"\n\ndata:")
         if b"\r" in block:
             self.events += block.count(b"\r\n\r\ndata:") + block.count(b"\r\rdata:")
-        if self.usage is None:
-            self._keep(block)
         if b"[DONE]" in block and _says_done(block):
             self.done = True
-            if self.usage is None and self.events <= 1 and not self._has_begun():
-                self.failure = self.failure or Failure(Fault.RESET, NOT_BEGUN, 200)
-        return b"".join([self._event(event) for event in events(block)]) if self._tells(block) else block
+        if self._tells(block):
+            block = b"".join([self._event(event) for event in events(block)])
+        else:
+            self._keep(block)
+        if self.done and self.usage is None and self.failure is None:
+            empty = self.events <= 1 and not self._has_begun()
+            self.failure = Failure(Fault.RESET, NOT_BEGUN, 200) if empty else self._nothing()
+        return block
+
+    def _nothing(self) -> Failure | None:
+        """The failure of a stream that has ended without an answer, be it one without a word."""
+        self._fold()
+        if self._odd is None:
+            return None
+        told: Any = None
+        for event in events(self._odd):
+            with contextlib.suppress(jsonio.NotJson):
+                told = jsonio.loads_reply(data_of(event))
+        return no_answer(told, self._quirks, "the stream has no answer", FAULTS)
 
     def _tells(self, raw: bytes) -> bool:
         """Whether these bytes may hold a usage or an error; nothing is parsed to find out."""
@@ -93,6 +115,7 @@ class Tap:
         )
 
     def _event(self, event: bytes) -> bytes:
+        self._keep(event)
         if not self._tells(event):
             return event
         data = data_of(event)
@@ -116,11 +139,7 @@ class Tap:
             return event
 
     def _usage(self, event: bytes, data: bytes, told: dict[str, Any], found: dict[str, Any]) -> bytes:
-        try:
-            usage = usage_of(found, self._quirks)
-        except ContradictoryUsage as error:
-            self.failure = Failure(Fault.GARBAGE, str(error), 200)
-            return event
+        usage, sound = heard(self.usage, lambda less: usage_of(found, self._quirks, less))
         choices = choices_of(told)
         again = told.get("object") == "chat.completion"  # a closing frame that repeats the whole message
         if again:
@@ -129,15 +148,15 @@ class Tap:
             event = with_data(event, data)
         ends = any(choice.get("finish_reason") for choice in choices)
         if usage is not None:
-            self.usage = usage
+            self.usage, self._sound = usage, sound
             self.vendor_cost_nano = vendor_cost_nano(found, self._quirks)
             self.service_tier = service_tier(told)
             self.model = model_of(told)
             self.done = self.done or ends or not choices
-            self._forget()
+            self._counted, self._late = len(self._kept), False
         self._finished = self._finished or ends
         if not self._hide:
-            members = self._bill(usage) if usage is not None else b""
+            members = self._bill(usage) if usage is not None and sound else b""
             return with_data(event, with_cost(data, told, found, members)) if members else event
         if "usage" not in told or told["usage"] is None:
             return event
@@ -163,7 +182,7 @@ class Tap:
         return (self.usage is not None and self.usage.output_total > 0) or bool(self.text())
 
     def _keep(self, block: bytes) -> None:
-        """Remember the events until a usage makes them needless; long streams are reduced to their text."""
+        """Remember the events, reduced to their text now and then: a usage may leave out what was written."""
         self._kept.append(block)
         self._size += len(block)
         if self._size > _FOLD:
@@ -171,14 +190,33 @@ class Tap:
             bound(len(self._text), MAX_TEXT, "the text of the stream")
 
     def _fold(self) -> None:
+        self._look_for_late()
         kept = b"".join(self._kept)
         self._text += texts_in(kept)
         self._finished = self._finished or _FINISH.search(kept) is not None
-        self._forget()
-
-    def _forget(self) -> None:
+        self._thought = self._thought or has_thoughts(kept)
+        if self._odd is not None:
+            self._odd = None if self._text or b'"choices"' in kept else self._odd + kept
         self._kept.clear()
-        self._size = 0
+        self._size = self._counted = 0
+
+    def _look_for_late(self) -> None:
+        """Whether anything was written after the newest usage; what was looked at is not looked at again."""
+        if self.usage is not None and self._counted < len(self._kept):
+            self._late = self._late or bool(texts_in(b"".join(self._kept[self._counted :])))
+            self._counted = len(self._kept)
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts have been told."""
+        self._fold()
+        return self._thought
+
+    @property
+    def usage_final(self) -> bool:
+        """Whether the newest usage can be believed, and nothing was written after it."""
+        self._look_for_late()
+        return self._sound and not self._late
 
     @property
     def written(self) -> int:
@@ -202,6 +240,11 @@ class Tap:
 def texts_in(raw: bytes) -> bytes:
     """What the model has written in these bytes of JSON, with its escapes."""
     return b"".join(_TEXT.findall(raw))
+
+
+def has_thoughts(raw: bytes) -> bool:
+    """Whether these bytes of JSON tell thoughts."""
+    return _THOUGHT.search(raw) is not None
 
 
 def unquoted(text: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from router.core import jsonio
 from router.core.catalog import Quirks
-from router.core.usage import Usage, count, minus
+from router.core.usage import Minus, Usage, count, minus
 from router.dialects.openai_errors import PLAIN, at
 
 
@@ -22,13 +22,13 @@ def find(reply: Mapping[str, Any], quirks: Quirks = PLAIN) -> dict[str, Any] | N
     return found
 
 
-def usage_of(told: Any, quirks: Quirks = PLAIN) -> Usage | None:
+def usage_of(told: Any, quirks: Quirks = PLAIN, less: Minus = minus) -> Usage | None:
     """A usage object as disjoint leaves; None if it holds no counts, as the placeholders that some vendors stream.
 
     `completion_tokens` includes reasoning, except where the total says otherwise (recorded 2026-11).
 
     Raises:
-        ContradictoryUsage: a part is larger than its whole.
+        ContradictoryUsage: a part is larger than its whole, or the total has what no part has.
 
     """
     if not isinstance(told, dict):
@@ -43,9 +43,9 @@ def usage_of(told: Any, quirks: Quirks = PLAIN) -> Usage | None:
     if cached is None:
         cached = count(told.get("prompt_cache_hit_tokens", told.get("cached_tokens")))
     written = count(inputs.get("cache_write_tokens", inputs.get("cache_creation_input_tokens")))
-    fresh = minus(prompt, (cached or 0) + (written or 0), "prompt_tokens", "cached_tokens and cache writes")
+    fresh = less(prompt, (cached or 0) + (written or 0), "prompt_tokens", "cached_tokens and cache writes")
     lasting = _lasting(inputs, written)
-    text, reasoning = _output(prompt, completion, count(outputs.get("reasoning_tokens")), told, quirks)
+    text, reasoning = _output(prompt, completion, count(outputs.get("reasoning_tokens")), told, quirks, less)
     usage = Usage(fresh, cached, written if lasting is None else (written or 0) - lasting, lasting, text, reasoning)
     searches = count(at(told, quirks.searches_at)) if quirks.searches_at else None
     apart = any(inputs.get(name) for name in INPUT_PARTS) or any(outputs.get(name) for name in OUTPUT_PARTS)
@@ -101,18 +101,18 @@ def model_of(reply: Mapping[str, Any]) -> str:
 
 
 def _output(
-    prompt: int, completion: int | None, reasoning: int | None, told: Mapping[str, Any], quirks: Quirks
+    prompt: int, completion: int | None, reasoning: int | None, told: Mapping[str, Any], quirks: Quirks, less: Minus
 ) -> tuple[int | None, int | None]:
     """(tokens that are no reasoning, reasoning tokens)."""
     total = count(told.get("total_tokens"))
     if completion is None:
         return None, reasoning
-    if reasoning:
-        apart = total == prompt + completion + reasoning
-        return completion if apart else minus(completion, reasoning, "completion_tokens", "reasoning_tokens"), reasoning
-    if quirks.reasoning_in_total and total is not None and total > prompt + completion:
-        return completion, total - prompt - completion
-    return completion, reasoning
+    if total is not None and (beside := total - prompt - completion) > 0:
+        if beside == reasoning or (quirks.reasoning_in_total and not reasoning):
+            return completion, beside
+        less(prompt + completion, total, "prompt_tokens and completion_tokens", "total_tokens")
+        completion += beside  # nobody says what it is: it may be billed as the dearer
+    return less(completion, reasoning, "completion_tokens", "reasoning_tokens"), reasoning
 
 
 def vendor_cost_nano(told: Mapping[str, Any], quirks: Quirks) -> int | None:
@@ -122,6 +122,11 @@ def vendor_cost_nano(told: Mapping[str, Any], quirks: Quirks) -> int | None:
     name, per_nano = quirks.cost_field
     units = count(told.get(name), 2**63)
     return None if units is None else -(-units // per_nano)
+
+
+OURS = ("cost", "cost_currency", "flagship_cost")
+"""Members of a usage that are ours: a vendor's own of the same name gives way."""
+MARK = "farebox:cost"  # stands for the cost while JSON is written; inside a text its quotes would be escaped
 
 
 def with_cost(raw: bytes, reply: Mapping[str, Any], usage: Mapping[str, Any], members: bytes) -> bytes:
@@ -134,8 +139,9 @@ def with_cost(raw: bytes, reply: Mapping[str, Any], usage: Mapping[str, Any], me
     if found is not None and usage and "cost" not in usage:
         head = raw[: found[1] - 1].rstrip()
         return head + b"," + members + raw[len(head) :]
+    own = {name: value for name, value in usage.items() if name not in OURS}
     try:
-        return jsonio.dumps({**reply, "usage": {**usage, **jsonio.loads(b"{" + members + b"}")}})
+        return jsonio.dumps({**reply, "usage": {**own, MARK: 0}}).replace(b'"' + MARK.encode() + b'":0', members)
     except TypeError:  # nested more deeply than can be written: it passes as it came
         return raw
 

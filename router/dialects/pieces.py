@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from router.core.errors import RouterError
 from router.core.failure import Failure
-from router.core.usage import ContradictoryUsage, Usage
+from router.core.usage import Minus, Usage, heard
 
 Kind = Literal["text", "thinking", "signature", "redacted", "refusal", "call", "arguments", "finish"]
 Finish = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -36,29 +36,26 @@ WRITTEN = frozenset({"text", "thinking", "refusal", "arguments"})
 class Listener:
     """What one answer of a vendor has told so far. A dialect gives `hear` and `whole`."""
 
-    __slots__ = ("done", "failure", "id", "model", "service_tier", "usage", "usage_final", "vendor_cost_nano")
+    __slots__ = ("done", "failure", "id", "model", "service_tier", "sound", "usage", "usage_final", "vendor_cost_nano")
 
     def __init__(self) -> None:
         self.id = ""
         self.model = ""
         self.usage: Usage | None = None
-        self.usage_final = True  # False while a vendor has told of the prompt only
+        self.usage_final = True  # False while it is not all, or cannot be believed
+        self.sound = True  # False where the newest usage contradicts itself, or more was written after it
         self.vendor_cost_nano: int | None = None  # what the vendor itself says it charges
         self.service_tier: str | None = None  # the tier that the vendor says it served
         self.failure: Failure | None = None
         self.done = False  # the vendor said that this is all
 
-    def consume(self, usage_of: Callable[[], Usage | None], *, final: bool = True) -> None:
+    def consume(self, usage_of: Callable[[Minus], Usage | None], *, final: bool = True) -> None:
         """Take in what the vendor says was used, if it says something. What contradicts itself is no report, so that the
         row is marked as estimated; the answer is passed on all the same.
         """
-        try:
-            usage = usage_of()
-        except ContradictoryUsage:
-            self.usage = None
-            return
+        usage, sound = heard(self.usage, usage_of)
         if usage is not None:
-            self.usage, self.usage_final = usage, final
+            self.usage, self.sound, self.usage_final = usage, sound, final and sound
 
     def hear(self, told: dict[str, Any]) -> Sequence[Piece]:
         """One event of a stream, parsed."""

@@ -12,7 +12,7 @@ from typing import Any
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
 from router.core.usage import Usage, count
-from router.dialects.faults import classify, read_error, wait
+from router.dialects.faults import classify, no_answer, read_error, wait
 from router.dialects.pieces import Finish, Listener, Piece
 
 FAULTS: Mapping[str, Fault] = {
@@ -100,7 +100,7 @@ class QianfanListener(Listener):
     def whole(self, told: dict[str, Any]) -> Sequence[Piece]:
         out = self._read(told, ended=True)
         if self.failure is None and "result" not in told and "function_call" not in told:
-            self.failure = Failure(Fault.GARBAGE, "the answer has no result", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no result")
         return out
 
     def _read(self, told: dict[str, Any], *, ended: bool) -> list[Piece]:
@@ -116,7 +116,7 @@ class QianfanListener(Listener):
         if ended:
             out.append(Piece("finish", self._finish(told)))
             self.done = True
-        self.consume(lambda: usage_of(told.get("usage")), final=ended)
+        self.consume(lambda _: usage_of(told.get("usage")), final=ended)
         return out
 
     def _finish(self, told: Mapping[str, Any]) -> Finish:

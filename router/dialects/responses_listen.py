@@ -9,6 +9,7 @@ from typing import Any
 
 from router.core.catalog import Quirks
 from router.core.failure import Failure, Fault
+from router.dialects.faults import no_answer
 from router.dialects.openai_errors import failure_of
 from router.dialects.openai_usage import service_tier, vendor_cost_nano
 from router.dialects.pieces import Finish, Kind, Listener, Piece
@@ -75,7 +76,7 @@ class ResponsesListener(Listener):
         self._head(told)
         output = told.get("output")
         if not isinstance(output, list):
-            self.failure = Failure(Fault.GARBAGE, "the answer has no output", 200)
+            self.failure = no_answer(told, self._quirks, "the answer has no output")
             return ()
         out: list[Piece] = []
         for index, item in enumerate(output):
@@ -126,7 +127,7 @@ class ResponsesListener(Listener):
 
     def _consumed(self, response: Mapping[str, Any]) -> None:
         self.service_tier = service_tier(response)
-        self.consume(lambda: usage_of(response, self._quirks))
+        self.consume(lambda less: usage_of(response, self._quirks, less))
         if self.usage is not None:
             self.vendor_cost_nano = vendor_cost_nano(response["usage"], self._quirks)
 

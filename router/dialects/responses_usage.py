@@ -11,12 +11,12 @@ from typing import Any
 
 from router.core import jsonio
 from router.core.catalog import Quirks
-from router.core.usage import Usage, count
+from router.core.usage import Minus, Usage, count, minus
 from router.dialects import openai_usage
 from router.dialects.openai_errors import at
 
 
-def usage_of(response: Mapping[str, Any], quirks: Quirks) -> Usage | None:
+def usage_of(response: Mapping[str, Any], quirks: Quirks, less: Minus = minus) -> Usage | None:
     """A response's usage as disjoint leaves; None if it holds no counts.
 
     Raises:
@@ -32,7 +32,7 @@ def usage_of(response: Mapping[str, Any], quirks: Quirks) -> Usage | None:
         "completion_tokens": told.get("output_tokens"),
         "completion_tokens_details": told.get("output_tokens_details"),
     }
-    usage = openai_usage.usage_of({**told, **renamed}, quirks)
+    usage = openai_usage.usage_of({**told, **renamed}, quirks, less)
     if usage is None or usage.searches is not None:
         return usage
     searches = _searches(response)

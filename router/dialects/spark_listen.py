@@ -80,7 +80,7 @@ class SparkListener(Listener):
 
     def hear(self, told: dict[str, Any]) -> Sequence[Piece]:
         payload = told.get("payload") or {}
-        self.consume(lambda: usage_of(payload))
+        self.consume(lambda _: usage_of(payload))
         if (failure := failure_of(told, self._quirks)) is not None:
             self.failure = failure
             return ()

@@ -12,6 +12,8 @@ from router.core.errors import RouterError, UpstreamFailed
 from router.core.failure import NOT_BEGUN, Failure, Fault
 from router.core.sse import MAX_PLAIN, MAX_TEXT, Splitter, bound, data_of, events
 from router.core.usage import Usage
+from router.dialects.faults import no_answer
+from router.dialects.openai_errors import PLAIN
 from router.dialects.pieces import WRITTEN, Listener, Piece, Speaker
 
 # What a vendor may send can have any shape; what breaks a listener is one of these.
@@ -87,13 +89,18 @@ class Heard:
 
     def heard(self, data: bytes, *, whole: bool = False) -> tuple[Any, Sequence[Piece]]:
         """(what was told, its pieces); what cannot be read is the vendor's failure."""
+        listener, before = self.listener, self.listener.usage
         try:
             told = jsonio.loads_reply(data)
-            return told, (self.listener.whole(told) if whole else self.listener.hear(told))
+            pieces = listener.whole(told) if whole else listener.hear(told)
         except jsonio.NotJson:
             problem = "the answer is not JSON" if whole else "an event of the stream is not JSON"
         except ODD:
             problem = "the answer cannot be read" if whole else "an event of the stream cannot be read"
+        else:
+            if before is not None and listener.usage is before and any(piece.kind in WRITTEN for piece in pieces):
+                listener.usage_final = listener.sound = False  # it was told before all was written
+            return told, pieces
         self.break_off(problem)
         return None, ()
 
@@ -111,18 +118,32 @@ class Heard:
 class Turn(Heard):
     """One stream from a vendor to a client of another dialect."""
 
-    __slots__ = ("_begun", "_said", "_speaker", "_splitter", "_text", "_told", "_written", "done", "written")
+    __slots__ = (
+        "_begun",
+        "_odd",
+        "_said",
+        "_speaker",
+        "_splitter",
+        "_text",
+        "_told",
+        "_written",
+        "done",
+        "thought",
+        "written",
+    )
 
     def __init__(self, listener: Listener, speaker: Speaker, framing: Framing | None = None) -> None:
         super().__init__(listener)
         self._speaker = speaker
         self._splitter: Framing = framing or Splitter()
         self._begun = False
+        self._odd: Any = None  # the newest event that told nothing
         self._said = False  # a finish has been said, so that the stream may end
         self._told = False  # the client has been told of the failure, or of the end
         self._text: list[str] = []
         self._written = 0  # characters
         self.written = 0  # tokens that the vendor has written at the least: each piece holds one
+        self.thought = False  # thoughts have been told
         self.done = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -143,10 +164,14 @@ class Turn(Heard):
             if data == b"[DONE]":
                 self._finished(self._begun)
             elif data and listener.failure is None:
-                _, pieces = self.heard(data)
+                told, pieces = self.heard(data)
                 if pieces:
                     out.append(self._say(pieces))
+                else:
+                    self._odd = told
         bound(self._written, MAX_TEXT, "the text of the stream")
+        if listener.done and not self._begun and listener.usage is None and listener.failure is None:
+            listener.failure = no_answer(self._odd, PLAIN, "the stream has no answer")
         if listener.failure is not None:
             out.append(self._fail())
         elif listener.done:
@@ -160,6 +185,7 @@ class Turn(Heard):
                 self._text.append(piece.text)
                 self._written += len(piece.text)
                 self.written += 1
+                self.thought = self.thought or piece.kind == "thinking"
             elif piece.kind == "finish":
                 self._said = True
         try:
@@ -225,6 +251,11 @@ class Whole(Heard):
         """Whether this is an answer; else `failure` says why not."""
         self._told, self._pieces = self.heard(raw, whole=True)
         return self.failure is None
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts are told."""
+        return any(piece.kind == "thinking" for piece in self._pieces)
 
     def text(self) -> str:
         return "".join(piece.text for piece in self._pieces if piece.kind in WRITTEN)
@@ -302,6 +333,8 @@ class Gathered(Turned):
         self.finish()
         if not self.ended and self.failure is None:
             self.listener.failure = Failure(Fault.RESET, "the stream ended in the middle")
+        if not self._pieces and self.usage is None and self.failure is None:
+            self.break_off("the stream has no answer")
         return self.failure is None and self._tell()
 
     @property
@@ -311,7 +344,7 @@ class Gathered(Turned):
     def cut(self) -> None:
         """It is we who end it, at its cap: what was told until now is all that will be."""
         self._gathered.append(Piece("finish", "length"))
-        self.listener.usage_final = True
+        self.listener.usage_final = self.listener.sound
 
     def _hear(self, block: bytes) -> None:
         for event in events(block):

@@ -12,11 +12,11 @@ from router.core import jsonio
 from router.core.catalog import Quirks
 from router.core.errors import RouterError
 from router.core.sse import MAX_TEXT, Splitter, bound, data_of, events, with_data
+from router.dialects.openai_usage import MARK, OURS
 from router.dialects.pieces import WRITTEN, Bill, Listener
 from router.dialects.turn import Heard, Whole
 
 FOLD = 262_144  # bytes of events kept before they are reduced to their text: most streams report usage before that
-MARK = "farebox:cost"  # stands for the cost while an event is written; inside a text its quotes would be escaped
 
 
 def with_members(told: dict[str, Any], place: Sequence[str], members: bytes) -> bytes | None:
@@ -26,6 +26,8 @@ def with_members(told: dict[str, Any], place: Sequence[str], members: bytes) -> 
         usage = usage.get(name) if isinstance(usage, dict) else None
     if not isinstance(usage, dict):
         return None
+    for name in OURS:
+        usage.pop(name, None)
     usage[MARK] = 0
     try:
         return jsonio.dumps(told).replace(b'"' + MARK.encode() + b'":0', members)
@@ -59,7 +61,7 @@ class Watch(Heard):
     """One stream from a vendor to a client of the same dialect: bytes pass; events that tell something are read."""
 
     __slots__ = (
-        "_bill", "_how", "_kept", "_opening", "_quirks", "_size", "_splitter", "_text", "_words", "done", "last", "written",
+        "_bill", "_how", "_kept", "_opening", "_quirks", "_size", "_splitter", "_text", "_thought", "_words", "done", "last", "written",
     )  # fmt: skip
 
     def __init__(self, how: Watching, quirks: Quirks, bill: Bill) -> None:
@@ -71,6 +73,7 @@ class Watch(Heard):
         self._kept: list[bytes] = []
         self._size = 0
         self._text = ""
+        self._thought = False
         self._words = ""  # of the text what is neither thought nor an argument
         self._opening: list[bytes] | None = None if how.opens is None else []  # events that wait; None: no more of them
         self.last = b""  # the newest events that were passed on
@@ -129,6 +132,7 @@ class Watch(Heard):
             if data := data_of(event):
                 pieces = reader.heard(data)[1]
                 self._text += "".join(piece.text for piece in pieces if piece.kind in WRITTEN)
+                self._thought = self._thought or any(piece.kind == "thinking" for piece in pieces)
                 self._words += "".join(piece.text for piece in pieces if piece.kind == "text")
         self._kept.clear()
         self._size = 0
@@ -142,6 +146,12 @@ class Watch(Heard):
     def text(self) -> str:
         self._fold()
         return self._text
+
+    @property
+    def thought(self) -> bool:
+        """Whether thoughts have been told."""
+        self._fold()
+        return self._thought
 
     def words(self) -> str:
         """The text without thoughts and arguments."""

@@ -99,7 +99,7 @@ async def test_the_door_speaks_the_visitors_language_and_keeps_it_through_the_lo
 
 SAYING = {
     "core/policy.py": {"decide", "_cheapest_of", "_well_first", "_unmet", "_too_plain"},
-    "core/plan.py": {"plan_of", "_within"},
+    "core/plan.py": {"plan_of", "within"},
     "core/catalog.py": {"_lost"},
     "core/checks.py": {"_finish", "_empty", "_refused", "_language", "_schema", "_tools", "_code", "_length"},
     "core/cascade.py": {"short_of"},

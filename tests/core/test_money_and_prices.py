@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal, localcontext
 
 import pytest
+from fakes import model
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.limits import micros
 from router.core.money import Rate, amount_nano, nano_from_pico, price_pico, scaled, show, show_price
+from router.core.plan import Plan, shrunk, within
 from router.core.prices import EACH, PER_TOKEN, Facts, Price, Rates, Span, Timeline, Unpriced, When
 from router.core.rates import PLACES
 from router.core.usage import LEAVES, Usage
@@ -182,3 +184,19 @@ def test_hours_wrap_past_midnight_and_weekdays_are_those_of_utc():
     assert not night.holds_at(at(2025, 3, 1, 16, 29, 59)) and not night.holds_at(at(2025, 3, 1, 0, 30))
     workdays = When(weekdays=frozenset(range(5)))
     assert workdays.holds_at(at(2026, 11, 20)) and not workdays.holds_at(at(2026, 11, 21))  # a Friday, a Saturday
+
+
+@given(
+    st.integers(1, 10**7), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**4), st.integers(1, 8),
+    st.integers(1, 5000), st.integers(1, 10**6), st.integers(1, 10**6),
+)  # fmt: skip
+def test_a_plan_within_max_cost_cannot_cost_more_by_any_rounding(
+    most, input_pico, per_output, cap, choices, asked, numerator, denominator
+):
+    rate = Rate(numerator, denominator)
+    plan = Plan(model(), None, None, None, asked or cap, choices, "default", input_pico, per_output, 0, 1)
+    fitted, why = within(plan, most, rate)
+    if not why:
+        assert nano_from_pico(fitted.bound_pico, rate) <= most
+    if not why and fitted is not plan:  # as large as it may be
+        assert nano_from_pico(shrunk(fitted, fitted.output_cap + 1, "").bound_pico, rate) > most

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from fakes import KeptReply
+from fakes import Headed, KeptReply
 from native import CALLED, PAIR, PICTURE, WITH_RESULT, said, talking, told_of, with_budget
 
 from router.core import jsonio
@@ -88,6 +88,14 @@ async def test_a_stream_of_lines_becomes_events(tmp_path):
     talk = ollama(tmp_path, [whole[i : i + 9] for i in range(0, len(whole), 9)])
     reply = await talk.ask(stream=True)
     assert said(reply) == ("It is sunny.", "Hm.", "length")
+    assert talk.rows == [("small", "ok", "reported", 20_000)]
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/octet-stream", "APPLICATION/X-NDJSON; charset=utf-8"])
+async def test_a_stream_of_lines_is_one_whatever_its_type_says(tmp_path, kind):
+    talk = ollama(tmp_path, Headed({"content-type": kind}, [*lines({"content": "Hel"}, {"content": "lo."})]))
+    reply = await talk.ask(stream=True, max_tokens=50)
+    assert [b"Hel" in reply.body, reply.headers["content-type"]] == [True, "text/event-stream"]
     assert talk.rows == [("small", "ok", "reported", 20_000)]
 
 

@@ -95,7 +95,7 @@ def shown_cost(reply):
 
 @pytest.mark.parametrize("amount", [1, 700, 1234, 4174, 4175, 4176, 10_000])
 async def test_fifty_requests_at_once_take_exactly_the_quota_and_pay_exactly_the_rest(tmp_path, amount):
-    usages = [(10 + i, 2 * i) for i in range(50)]  # 4,175 tokens
+    usages = [(9, 1), *((10 + i, 2 * i) for i in range(1, 50))]  # 4,175 tokens
     talk = talk_of(tmp_path, free(amount))
     gates = Gates(talk, [streamed(*usage) if i % 2 else answer(*usage) for i, usage in enumerate(usages)])
     tasks = [
@@ -197,7 +197,7 @@ async def test_a_stream_that_is_cut_takes_what_it_is_charged_for(tmp_path):
 
 
 async def test_a_usage_that_grows_in_a_stream_takes_its_last_count_once(tmp_path):
-    grows = streamed(10, 1)[:2] + streamed(10, 9)[1:2] + streamed(10, 5)[1:]
+    grows = streamed(10, 1)[:2] + streamed(10, 3)[1:2] + streamed(10, 5)[1:]
     talk = talk_of(tmp_path, free(100), grows, answer(80, 10))
     reply = await talk.ask(stream=True, stream_options={"include_usage": True})
     assert shown_cost(reply) == 0 and free_of(talk) == [15]

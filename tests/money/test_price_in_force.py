@@ -10,7 +10,7 @@ import pytest
 from fakes import Conversation, KeptReply, Late, answer, merged, snapshot_of, stream
 from test_price_war import REFUSED, WAR
 
-from router.core.errors import NotAllowed
+from router.core.errors import NotAllowed, OverBudget
 from router.core.failure import Failure, Fault
 from router.core.limits import micros
 from router.core.money import amount_nano, show
@@ -252,6 +252,49 @@ async def test_an_attempt_whose_price_has_ended_meanwhile_is_not_made(tmp_path):
     with pytest.raises(NotAllowed, match="the price of large ended"):
         await task
     assert [attempt.model for attempt in talk.ledger.opened] == ["small"] and len(talk.upstream.calls) == 1
+
+
+async def test_a_client_is_told_what_is_written_down_where_hours_and_budgets_change_in_between(tmp_path):
+    """The price is judged by when the answer is complete; the row is made a moment later, of other budgets."""
+    rates = [{"when": {"hours": "09:00-12:00"}, "input": 40, "output": 40}, {"input": 20, "output": 20}]
+    price = [{"currency": "USD", "rates": rates, "evaluated": "completion"}]
+    talk = Conversation(snapshot_of(tmp_path, models={"large": {"price": price}}), answer(1000, 1000))
+    talk.clock.at = at("2026-11-24T11:59:59", UTC)
+
+    class Slow(KeptReply):
+        async def send(self, status, body, headers):
+            talk.clock.push(2)
+            talk.settlement.budgets = {}
+            await super().send(status, body, headers)
+
+    reply = await talk.ask(Slow(), model="large")
+    assert reply.headers["x-farebox-cost"] == "0.08"
+    assert talk.rows == [("large", "ok", "reported", 80_000_000)]
+
+
+@pytest.mark.parametrize("capped", [False, True], ids=["smaller", "refused"])
+async def test_an_attempt_whose_price_has_risen_meanwhile_keeps_to_max_cost(tmp_path, capped):
+    gate, day, most = asyncio.Event(), "2026-11-25", "0.001"
+    price = [
+        {"currency": "USD", "input": 1, "output": 2, "to": day},
+        {"currency": "USD", "input": 1, "output": 40, "from": day},
+    ]
+    broken = Late(gate, Failure(Fault.SERVER, "broken", 500))
+    talk = Conversation(snapshot_of(tmp_path, models={"large": {"price": price}}), broken, answer(8, 5))
+    talk.clock.at = at(f"{day}T00:00", UTC) - 1
+    task = asking(talk, model="auto", farebox={"max_cost": most}, **({"max_tokens": 50} if capped else {}))
+    await turn()
+    talk.clock.push(1)
+    gate.set()
+    if capped:
+        with pytest.raises(OverBudget, match=r"large: could cost up to .*, above max_cost 0\.001"):
+            await task
+        assert [attempt.model for attempt in talk.ledger.opened] == ["small"]
+    else:
+        await task
+        assert talk.ledger.opened[1].model == "large"
+        assert talk.ledger.opened[1].held <= amount_nano(most)
+        assert 0 < talk.sent[1]["max_tokens"] < 25
 
 
 async def test_hours_are_those_of_the_attempt_and_not_of_the_request(tmp_path):

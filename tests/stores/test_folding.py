@@ -182,7 +182,9 @@ async def test_a_fold_that_fails_is_logged_and_tried_again_and_rows_are_written_
             for number in range(10, 20):
                 await ledger.close(made(number))
             await ledger.open(attempt(99))
-            while "rows could not be added to the sums" not in caplog.text:  # the writer tells those who wait, then folds
+            while (
+                "rows could not be added to the sums" not in caplog.text
+            ):  # the writer tells those who wait, then folds
                 await ledger.open(attempt(99))
             assert "disk full" in caplog.text
             check(other)
