@@ -51,7 +51,6 @@ async def test_an_attempt_that_ends_after_the_reload_is_charged_to_it(running, v
     assert spent(on) == {budget["per"]: (row["cost"], 0) for budget in [*budgets, {"per": "year"}]}
 
 
-@pytest.mark.xfail(strict=True, reason="its entry is made of the budgets before the reload, see Settlement._close")
 @pytest.mark.parametrize("budgets", [[], [{"limit": 100, "per": "total"}]], ids=["the first", "one more"])
 async def test_an_attempt_that_ends_while_it_is_added_is_charged_to_it(running, vendor, tmp_path, budgets):
     """It has ended, and is worked out, before the new budgets are there, and is written down after they were counted."""
