@@ -144,8 +144,8 @@ async def _remember(farebox: "Farebox", caller: Caller) -> None:
     accounts = [(budget, budget.window(now)[0]) for budget in caller.budgets]
     with closing(connect(place)) as connection:
         spent = settled(connection, accounts, farebox.snapshot.rates.at(now))
-    for budget in caller.budgets:
-        farebox.accounts.load(budget, now, spent[budget.account])
+    for budget, start in accounts:
+        farebox.accounts.load(budget, start, spent[budget.account])
     await farebox.settlement.quotas.load(farebox.snapshot.catalog.models.values(), now, farebox.ledger)
 
 
