@@ -35,6 +35,8 @@ async def test_a_scrape_of_any_worker_tells_of_all(start, ask, mock, workers):
     assert len(workers(process)) == 2
     async with aiohttp.ClientSession() as http:
         assert {(await ask(http, process.url))[0] for _ in range(2 * EVERY)} == {200}
+        written = lambda: sum(process.metric("farebox_attempts_total")) == 2 * EVERY
+        await asyncio.to_thread(until, written, "all rows are written")
         for _ in range(EVERY):
             assert sum(process.metric("farebox_attempts_total")) == 2 * EVERY
             assert sum(process.metric("farebox_requests_total")) == 2 * EVERY
