@@ -171,6 +171,9 @@ async def test_a_server_that_is_killed_and_started_again_under_load_costs_refusa
         await load.more()
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
+        await asyncio.to_thread(
+            until, lambda: process.metric("farebox_in_flight") == [0], "what was asked last is over"
+        )
         await asyncio.to_thread(nothing_is_open, config)
         found = rows(config["store"])
         accounts_for(found, mock)
