@@ -14,6 +14,7 @@ the bill, call by call.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -214,13 +215,13 @@ class Storm:
         how = dice.choices(["answers", "fails", "breaks"], [94, 3, 3])[0]
         wait = more.pop("wait", dice.choices([0.01, dice.uniform(0.1, 0.5), dice.uniform(1, 4)], [70, 25, 5])[0])
         text = f"team={team} n={n} out={out} wait={wait:.3f} {more.pop('how', how)} " + "word " * PROMPT
+        replica = more.pop("replica", None) or dice.choice(self.replicas)
         body = {
             "model": "small",
             "messages": [{"role": "user", "content": text}],
             "stream": dice.random() < 0.3,
             **more,
         }
-        replica = dice.choice(self.replicas)
         headers = {"Authorization": f"Bearer fb-key-of-{team}", "x-farebox-tags": f"n={n}"}
         began = time.perf_counter()
         try:
@@ -256,13 +257,24 @@ class Storm:
 
     async def use_up(self, http, team):
         """Requests until every replica refuses one right after the other, then cheaper ones for what was left."""
+        in_turn = itertools.cycle(self.replicas)
+        self.left[team] = Counter()
         for model, out in [("small", 60), ("tiny", 60)]:
             refused = 0
             while refused < 2 * self.args.replicas:
                 self.asked += 1
                 result = await self.one(
-                    http, self.asked, team, out, model=model, max_tokens=out, wait=0.001, how="answers"
+                    http,
+                    self.asked,
+                    team,
+                    out,
+                    model=model,
+                    max_tokens=out,
+                    wait=0.001,
+                    how="answers",
+                    replica=next(in_turn),
                 )
+                self.left[team][result] += 1
                 refused = refused + 1 if result.startswith("402") else 0
                 if not result.startswith(("200", "402")):
                     await asyncio.sleep(0.2)
@@ -345,8 +357,13 @@ class Storm:
         return {"least_used_at_once": round(min(at_once.values()), 4)} | told
 
     async def use_all_up(self, http):
-        async with asyncio.timeout(QUIET_S):
-            await asyncio.gather(*(self.use_up(http, team) for team in self.tight))
+        self.left = {}  # what came of them, by team
+        try:
+            async with asyncio.timeout(QUIET_S):
+                await asyncio.gather(*(self.use_up(http, team) for team in self.tight))
+        except TimeoutError as slow:
+            slow.add_note(f"not used up in {QUIET_S} s: {self.left}")
+            raise
         await asyncio.wait_for(self.all_closed(), QUIET_S)
 
     def used(self, found):
