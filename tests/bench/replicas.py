@@ -46,7 +46,7 @@ WARM_S = 8  # before operations are counted: first every replica draws on every 
 LONG = [(0, 0), (0, 5), (5, 20), (5, 20), (20, 40)]  # seconds that something is away: leases last for 15, and 10 more
 USABLE = 0.99  # of every budget, at least
 LEASE_S = 35  # after it what dead replicas had has come back: a lease, 10 s more, 5 for each of two clocks
-QUIET_S = 90  # the longest that burying, mending and using up may take
+QUIET_S = 240  # the longest that burying, mending and using up may each take: where replicas have to give back what they hold, a request takes up to a second
 
 
 class Vendor(asyncio.Protocol):
